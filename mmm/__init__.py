@@ -1,0 +1,1 @@
+"""mmm: multimodal masked modelling."""

@@ -1,0 +1,131 @@
+"""A modality: raw records in, embedded tokens out.
+
+Shape suffixes: R content rows, N tokens of this modality, D width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from .draw import Draw, hash64
+from .layout import Layout
+from .picture import Picture
+from .tokens import Piece, Tokens
+
+if TYPE_CHECKING:
+    from .objective import Answer
+
+Assets = dict[str, bytes]
+"""Named files that a fitted part leaves: in RUN/assets, and in every checkpoint."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of one modality.
+
+    Args:
+        path: the file it came from. record: its name or number there, None where the file is the record.
+        raw: what the tokenizer takes: text, residues, a path, an array. Decoding waits until it is asked for.
+        key: bytes that are the record's identity: equal content, equal key, wherever the file lies.
+        label: what is known of it besides, for tasks.
+    """
+
+    path: str
+    record: str | int | None
+    raw: Any
+    key: bytes
+    label: Any = None
+
+    @property
+    def sample(self) -> int:
+        """The record's 64-bit name, the key of all its randomness."""
+        return hash64(self.key)
+
+
+class Tokenizer(ABC):
+    """Raw values to pieces and back. Plain and picklable: no parameters, no open files; runs in data-loader workers.
+
+    Attributes:
+        coordinates: how many coordinates its positions have, 1 to 3.
+        rowwise: one content row a token. A waveform is not: its front end turns many samples into one token.
+        choices: ids a random replacement is drawn from; None where content is not ids.
+        size: number of ids; 0 where content is not ids.
+        suffixes: endings of the files it reads.
+    """
+
+    coordinates: int = 1
+    rowwise: bool = True
+    choices: Tensor | None = None
+    size: int = 0
+    suffixes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def tokenize(self, raw: Any, draw: Draw | None = None) -> Piece:
+        """The piece of one raw value. ``draw`` is the record's own stream (crop, augmentation); None: nothing random."""
+
+    @abstractmethod
+    def detokenize(self, content_R: Tensor) -> Any:
+        """Raw values of content rows, as nearly as they can be had."""
+
+    @abstractmethod
+    def empty(self) -> Tensor:
+        """Content with zero rows, of the right shape and dtype."""
+
+    @abstractmethod
+    def records(self, path: Path) -> Iterator[Record]:
+        """The records of one file. Raises BadRecord naming the file and the record where one cannot be read."""
+
+    @abstractmethod
+    def length(self, record: Record) -> int:
+        """Tokens ``tokenize`` will make of a record, known without decoding more than its header."""
+
+
+class Modality(nn.Module, ABC):
+    """Everything of one modality: its tokenizer, its embedding, its pictures.
+
+    Life: constructed from a recipe; ``fit`` once on rank 0 of a fresh run, or ``restore`` from assets; ``build`` makes the
+    parameters; ``embed`` from then on.
+    """
+
+    tokenizer: Tokenizer
+
+    def fit(self, records: Sequence[Record]) -> None:
+        """Learn what the tokenizer needs from training records (a vocabulary, a mean). Nothing by default."""
+
+    def assets(self) -> Assets:
+        """What ``fit`` learned, as named files."""
+        return {}
+
+    def restore(self, assets: Assets) -> None:
+        """Take up what ``fit`` learned. Called on every rank, on resume and on load."""
+
+    @abstractmethod
+    def build(self, width: int) -> None:
+        """Make the parameters for an encoder of this width."""
+
+    @abstractmethod
+    def embed(self, content_R: Tensor, layout_N: Layout, hidden_N: Tensor) -> Tensor:
+        """x_ND, complete: mask vector at ``hidden_N``, positions, norms, projection, front end.
+
+        ``layout_N.runs`` tells rows and tokens of each piece where content is not one row a token.
+        """
+
+    def tied(self) -> Tensor | None:
+        """(vocabulary, D) the embedding a tied head shares; None where there is none."""
+        return None
+
+    def pictures(self, tokens: Tokens, name: str, hidden_N: Tensor, answers: Sequence[Answer]) -> list[Picture]:
+        """Original, masked and filled, of a one-record batch, for people to look at.
+
+        Args:
+            tokens: one clean record. name: this modality there.
+            hidden_N: its hidden tokens. answers: what was predicted at them.
+        """
+        return []
+

@@ -1,0 +1,82 @@
+"""The model: every modality embeds its own rows, one encoder reads them all, a decoder answers.
+
+Shape suffixes: T packed tokens, K kept tokens, N asked tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .head import Head, HeadKind
+from .modality import Modality
+from .network import Decoder, Encoded, Encoder
+from .target import Target
+from .view import View
+
+
+class Model(nn.Module):
+    """Modalities around one shared encoder.
+
+    Args:
+        modalities: by name; their order numbers them. They are built here.
+        encoder: shared by all. decoder: makes answers of what it returns.
+        modality_vector: add one learned vector a modality to its tokens (off for imported weights).
+    """
+
+    def __init__(
+        self, modalities: Mapping[str, Modality], encoder: Encoder, decoder: Decoder, modality_vector: bool = False
+    ):
+        super().__init__()
+        for modality in modalities.values():
+            modality.build(encoder.width)
+        decoder.build(encoder.width, list(modalities))
+        self.modalities = nn.ModuleDict(modalities)
+        self.encoder, self.decoder = encoder, decoder
+        self.modality_vector = nn.Embedding(len(modalities), encoder.width) if modality_vector else None
+        if self.modality_vector is not None:
+            nn.init.normal_(self.modality_vector.weight, std=0.02)
+        self.heads = nn.ModuleDict()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.modalities)
+
+    def make_head(self, path: str, name: str, target: Target, kind: HeadKind = "linear") -> str:
+        """Make the head of one target of one modality and return its address."""
+        address = "/".join(filter(None, (path, name, type(target).__name__)))
+        modality = self.modalities[name]
+        assert isinstance(modality, Modality)
+        self.heads[address] = Head(kind, self.decoder.width, target.size, modality.tied() if kind == "tied" else None)
+        return address
+
+    def embed(self, view: View) -> Tensor:
+        """x_KD of the kept tokens: one gather over what the modalities embedded."""
+        embedded = [
+            self.modalities[name].embed(part.content_R, part.layout_N, hidden_N)  # type: ignore[operator]
+            for name, (part, hidden_N) in zip(self.names, view.parts, strict=True)
+            if len(part.layout_N)
+        ]
+        if not embedded:
+            return torch.zeros(0, self.encoder.width, device=view.read_N.device)
+        x_KD = torch.cat([x.to(embedded[0].dtype) for x in embedded])
+        if len(embedded) > 1 or view.kept_K is not None:  # one modality, all kept: already in order
+            x_KD = x_KD[view.gather_K]
+        if self.modality_vector is not None:
+            x_KD = x_KD + self.modality_vector(view.layout_K.modality_T)
+        return x_KD
+
+    def encode(self, view: View, want: Sequence[int] = ()) -> Encoded:
+        """The encoder over the kept tokens."""
+        return self.encoder(self.embed(view), view.layout_K, view.rule, view.time_S, want)
+
+    def forward(self, view: View) -> Tensor:
+        """y_ND, the decoder's answers at ``view.read_N``."""
+        return self.decoder(self.encode(view).x_KD, view)
+
+    def of_modality(self, name: str) -> list[nn.Parameter]:
+        """Parameters that only this modality uses: its own and those of its heads."""
+        modules = [self.modalities[name], *(h for a, h in self.heads.items() if name in a.split("/"))]
+        return [p for m in modules for p in m.parameters()]

@@ -1,0 +1,104 @@
+"""The transformer encoder.
+
+Shape suffixes: K kept tokens, D width, S segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mmm.core.layout import Layout
+from mmm.core.network import Encoded, Encoder
+from mmm.core.rule import Rule, Window, compose
+from mmm.nn.block import Activation, Block, Norm, Order, initialise, make_norm
+from mmm.nn.rotary import angles
+
+
+@dataclass
+class Local:
+    """Local attention in all layers but every ``every``-th (ModernBERT).
+
+    Args:
+        reach: tokens on either side. every: one layer in so many is global, the first among them. theta: of the local layers' rotary positions.
+    """
+
+    reach: int = 64
+    every: int = 3
+    theta: float = 10000.0
+
+
+class Transformer(Encoder):
+    """A stack of blocks. BERT and HuBERT base: ``order: post``. ViT, MAE: the defaults. ESM-2: ``rotary: 1``. ModernBERT: ``rotary: 1,
+    theta: 160000, activation: geglu, bias: false, local: {}``.
+
+    Paper: Vaswani et al. 2017, arXiv:1706.03762; pre-norm: arXiv:2002.04745.
+
+    Args:
+        width: D. depth: blocks. heads: of attention.
+        ff: hidden width of the MLP; 4 x width by default.
+        norm: LayerNorm or RMSNorm. order: norms before each branch, with one more at the end, or after each residual sum.
+        activation: of the MLP; geglu and swiglu are gated. bias: on products and LayerNorms.
+        rotary: how many coordinates turn queries and keys; 0: none. theta: base of the wavelengths.
+        local: local attention in most layers. dropout: on both branches of every block.
+        init_std: standard deviation of the initial weights (BERT: 0.02); by default Xavier uniform (MAE).
+    """
+
+    def __init__(
+        self,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        ff: int | None = None,
+        norm: Norm = "layer",
+        order: Order = "pre",
+        activation: Activation = "gelu",
+        bias: bool = True,
+        rotary: int = 0,
+        theta: float = 10000.0,
+        local: Local | None = None,
+        dropout: float = 0.0,
+        init_std: float | None = None,
+    ):
+        super().__init__()
+        if width % heads or (rotary and width // heads % 2):
+            raise ValueError(f"width {width}, heads {heads}: a head needs a whole width, an even one for rotary positions")
+        if not 0 <= rotary <= 3:
+            raise ValueError(f"rotary {rotary}: a token has 1 to 3 coordinates; 0 switches rotary positions off")
+        if depth < 1:
+            raise ValueError(f"depth {depth}: an encoder needs at least one block")
+        self.width, self.depth, self.heads = width, depth, heads
+        self.rotary, self.theta, self.local = rotary, theta, local
+        self.blocks = nn.ModuleList(
+            Block(width, heads, ff or 4 * width, norm, order, activation, bias, dropout) for _ in range(depth)
+        )
+        self.norm = make_norm(norm, width, bias) if order == "pre" else nn.Identity()
+        initialise(self.blocks, init_std)
+
+    def forward(
+        self, x_KD: Tensor, layout_K: Layout, rule: Rule | None = None, time_S: Tensor | None = None, want: Sequence[int] = ()
+    ) -> Encoded:
+        """Raises ValueError where a noise level arrives: this encoder has no place for one."""
+        if time_S is not None:
+            raise ValueError("Transformer takes no noise level (time_S); choose an encoder that is conditioned on time")
+        head = self.width // self.heads
+        turn = angles(layout_K.position_TC, head, self.rotary, self.theta) if self.rotary else None
+        near = turn
+        if self.local is not None and self.rotary:
+            near = angles(layout_K.position_TC, head, self.rotary, self.local.theta)
+        window = self._window(layout_K)
+        layers = {0: x_KD} if 0 in want else {}
+        for i, block in enumerate(self.blocks):
+            local = self.local is not None and i % self.local.every != 0
+            x_KD = block(x_KD, layout_K, compose(rule, window) if local else rule, near if local else turn)
+            if i + 1 in want:
+                layers[i + 1] = x_KD
+        return Encoded(self.norm(x_KD), layers)
+
+    def _window(self, layout_K: Layout) -> Window | None:
+        """The local rule, unless every segment fits inside it: no window then, and the fast path."""
+        if self.local is None or max(layout_K.lengths, default=0) <= self.local.reach + 1:
+            return None
+        return Window(self.local.reach)

@@ -1,0 +1,137 @@
+"""Attention on the packed axis: exact, inside each segment, on the fastest path the device has.
+
+Shape suffixes: T packed tokens, B segments of one length, n their length, H heads, d head width, S segments, D width.
+
+Backends, all equal to ``dense_attention`` (the reference, kept for tests) up to rounding:
+- CPU: neighbouring segments of one length run as one dense batch, in float32 or float64 through the library's scaled dot product, in bfloat16
+  through four batched products with their own backward (the library's bfloat16 backward on a CPU is several times slower).
+- CUDA: the library's variable-length kernel; where a rule or a dtype does not fit it, the batches of one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmm.core.layout import Layout
+from mmm.core.rule import Causal, Rule, dense
+
+from .rotary import rotate
+
+_PRODUCTS_UP_TO = 1024  # tokens a segment: longer ones would keep too large a matrix of probabilities
+
+
+def dense_attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule: Rule | None = None) -> Tensor:
+    """The reference: one mask over the whole packed axis. out_THd."""
+    q, k, v = (x.transpose(0, 1) for x in (q_THd, k_THd, v_THd))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=dense(layout, rule)).transpose(0, 1)
+
+
+def attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule: Rule | None = None) -> Tensor:
+    """out_THd; every token attends to the tokens of its segment that ``rule`` allows."""
+    if q_THd.is_cuda and q_THd.dtype in (torch.float16, torch.bfloat16) and (rule is None or isinstance(rule, Causal)):
+        return _varlen(q_THd, k_THd, v_THd, layout, causal=rule is not None)
+    outs = []
+    for first, count, n in _runs(layout.lengths):
+        at = slice(first.tokens, first.tokens + count * n)
+        q, k, v = (x[at].unflatten(0, (count, n)).transpose(1, 2) for x in (q_THd, k_THd, v_THd))
+        mask = None if rule is None or isinstance(rule, Causal) else _mask(layout, rule, first.segment, count)
+        outs.append(_batch(q, k, v, mask, causal=isinstance(rule, Causal)).transpose(1, 2).flatten(0, 1))
+    return torch.cat(outs) if outs else v_THd
+
+
+class _Start:
+    """Where a run of equal lengths begins."""
+
+    __slots__ = ("segment", "tokens")
+
+    def __init__(self, segment: int, tokens: int):
+        self.segment, self.tokens = segment, tokens
+
+
+def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[_Start, int, int]]:
+    """(start, segments, length) of the longest runs of neighbours of one length; empty segments are passed over."""
+    at = s = 0
+    while s < len(lengths):
+        n, count = lengths[s], 1
+        while s + count < len(lengths) and lengths[s + count] == n:
+            count += 1
+        if n:
+            yield _Start(s, at), count, n
+        at, s = at + n * count, s + count
+
+
+def _mask(layout: Layout, rule: Rule, segment: int, count: int) -> Tensor:
+    """allowed_B1nn of segments of one length."""
+    parts = [layout.cut(s) for s in range(segment, segment + count)]
+    return torch.stack([rule.allowed(p, p) for p in parts])[:, None]
+
+
+def _batch(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    """Scaled dot product attention of (B, H, n, d)."""
+    plain = mask is None and not causal
+    if plain and q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= _PRODUCTS_UP_TO:
+        return _Products.apply(q, k, v)  # type: ignore[no-any-return, no-untyped-call]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+
+
+class _Products(torch.autograd.Function):
+    """softmax(q k' / sqrt(d)) v as batched products that keep the probabilities for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scale = q.shape[-1] ** -0.5
+        q = q * scale
+        p = torch.softmax(q @ k.transpose(-1, -2), dim=-1)
+        ctx.save_for_backward(q, k, v, p)
+        ctx.scale = scale
+        return p @ v
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (grad,) = grads
+        q, k, v, p = ctx.saved_tensors
+        grad_p = grad @ v.transpose(-1, -2)
+        grad_s = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
+        return (grad_s @ k) * ctx.scale, grad_s.transpose(-1, -2) @ q, p.transpose(-1, -2) @ grad
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool) -> Tensor:
+    """The library's variable-length kernel."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    ends = F.pad(layout.start_S[1:], (1, 1))
+    ends[-1] = len(layout)
+    ends = ends.to(torch.int32)
+    longest = max(layout.lengths)
+    window = (-1, 0) if causal else (-1, -1)
+    return varlen_attn(q, k, v, ends, ends, longest, longest, window_size=window)  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over packed tokens.
+
+    Args:
+        width: D. heads: H, a divisor of the width. bias: on all four products.
+    """
+
+    def __init__(self, width: int, heads: int, bias: bool = True):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is no multiple of heads {heads}")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
+
+    def forward(
+        self, x_TD: Tensor, layout: Layout, rule: Rule | None = None, turn: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """y_TD. ``turn``: rotary (cos_Td, sin_Td) for queries and keys."""
+        q, k, v = self.qkv(x_TD).unflatten(1, (3, self.heads, -1)).unbind(1)
+        if turn is not None:
+            q, k = rotate(q, *turn), rotate(k, *turn)
+        return self.out(attention(q, k, v, layout, rule).flatten(1))

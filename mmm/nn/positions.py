@@ -1,0 +1,55 @@
+"""Absolute positions over one to three coordinates.
+
+Shape suffixes: T tokens, C coordinates (always 3; a modality with c of them fills the last c), D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoidal(position_TC: Tensor, width: int, coordinates: int) -> Tensor:
+    """(T, width) fixed sines and cosines, an equal share of the width a coordinate, the last coordinate first.
+
+    One coordinate: Vaswani et al. 2017, section 3.5 (sines, then cosines). Two: the table of MAE, arXiv:2111.06377 (x, then y).
+    Channels that are left where width is no multiple of 2 x coordinates stay 0.
+    """
+    share = width // (2 * coordinates)
+    omega = 10000.0 ** -(torch.arange(share, dtype=torch.float64, device=position_TC.device) / share)
+    parts = []
+    for c in range(1, coordinates + 1):
+        angle = position_TC[:, -c, None].double() * omega
+        parts += [angle.sin(), angle.cos()]
+    table = torch.cat(parts, dim=1).float()
+    return nn.functional.pad(table, (0, width - table.shape[1]))
+
+
+class LearnedPositions(nn.Module):
+    """One learned vector a cell of a grid (BERT: a line of 512; ViT: 14 x 14).
+
+    Args:
+        shape: cells a coordinate. width: D.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int):
+        super().__init__()
+        self.shape = tuple(shape)
+        self.table = nn.Parameter(torch.empty(int(torch.tensor(self.shape).prod()), width))
+        if not self.table.is_meta:
+            nn.init.normal_(self.table, std=0.02)
+
+    def forward(self, position_TC: Tensor, coordinates: int) -> Tensor:
+        """(T, D). Raises ValueError where a position lies outside the grid."""
+        assert coordinates == len(self.shape)
+        cell_T = torch.zeros(len(position_TC), dtype=torch.int64, device=position_TC.device)
+        for size, position_T in zip(self.shape, position_TC[:, -coordinates:].T, strict=True):
+            if len(position_T) and position_T.device.type == "cpu" and not 0 <= int(position_T.min()) <= int(position_T.max()) < size:
+                raise ValueError(
+                    f"position {int(position_T.max())} lies outside the learned positions {self.shape}: "
+                    "make max_length (or size) larger, or choose sinusoidal or rotary positions"
+                )
+            cell_T = cell_T * size + position_T.long()
+        return self.table[cell_T]

@@ -1,0 +1,36 @@
+"""Rotary positions over one to three coordinates.
+
+Shape suffixes: T tokens, H heads, d head width, C coordinates.
+
+Paper: RoFormer, arXiv:2104.09864. Halves are rotated against each other, as in GPT-NeoX, ESM-2 and ModernBERT. Several coordinates share
+the frequencies in turn (axial, as in Qwen2-VL, arXiv:2409.12191); a text token, whose coordinates are all equal, then sees plain
+one-dimensional rotary positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def angles(position_TC: Tensor, head: int, coordinates: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
+    """(cos_Td, sin_Td) of each token, float32.
+
+    Args:
+        head: width of a head; even. coordinates: how many of the last coordinates turn it. theta: base of the wavelengths.
+    """
+    half = head // 2
+    pair = torch.arange(half, device=position_TC.device)
+    # With several coordinates, neighbouring pairs belong to different ones and each has the whole range of wavelengths.
+    step = (pair // coordinates).float() / (half / coordinates)
+    which = 2 - pair % coordinates
+    angle_Th = position_TC[:, which] * theta**-step
+    angle_Td = torch.cat([angle_Th, angle_Th], dim=1)
+    return angle_Td.cos(), angle_Td.sin()
+
+
+def rotate(x_THd: Tensor, cos_Td: Tensor, sin_Td: Tensor) -> Tensor:
+    """Turn queries or keys by their angles; the dtype of ``x`` is kept."""
+    half = x_THd.shape[-1] // 2
+    turned = torch.cat([-x_THd[..., half:], x_THd[..., :half]], dim=-1)
+    return (x_THd * cos_Td[:, None] + turned * sin_Td[:, None]).to(x_THd.dtype)

@@ -1,0 +1,52 @@
+"""The token's own content, as numbers.
+
+Shape suffixes: N asked tokens, V numbers a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from mmm.core.baseline import MeanVector
+from mmm.core.modality import Tokenizer
+from mmm.core.target import Baseline, Target
+from mmm.core.tokens import Tokens
+
+
+class Pixels(Target):
+    """Mean squared error over the numbers of a patch (or of a spectrogram frame).
+
+    Paper: MAE, arXiv:2111.06377, section 3 ("reconstruction target").
+
+    Args:
+        normalise: to zero mean and unit variance within each token. Such an answer says nothing of the token's own mean and variance.
+    """
+
+    unit = "squared error a number"
+
+    def __init__(self, normalise: bool = False):
+        super().__init__()
+        self.normalise = normalise
+
+    def bind(self, name: str, tokenizer: Tokenizer) -> None:
+        """Raises ValueError where the modality's content is not one vector of numbers a token."""
+        super().bind(name, tokenizer)
+        empty = tokenizer.empty()
+        if not tokenizer.rowwise or empty.ndim != 2 or not empty.is_floating_point():
+            raise ValueError(f"Pixels on {name!r}: its content is not one vector of numbers a token; choose another target")
+        self.size = empty.shape[1]
+
+    def truth(self, tokens: Tokens, answer_N: Tensor) -> Tensor:
+        truth_NV = tokens.content[self.name][tokens.number_T[answer_N]]
+        if self.normalise:
+            variance = truth_NV.var(-1, keepdim=True)
+            truth_NV = (truth_NV - truth_NV.mean(-1, keepdim=True)) / (variance + 1e-6).sqrt()
+        return truth_NV
+
+    def loss(self, output_NV: Tensor, truth_N: Tensor) -> Tensor:
+        return (output_NV.float() - truth_N.float()).square().mean(-1)
+
+    def context_free(self, truths: Iterable[Tensor]) -> Baseline:
+        return MeanVector(truths)
