@@ -37,6 +37,10 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ ((x >> 31) & ((1 << 33) - 1))
 
 
+def _scalar(value: int) -> Tensor:
+    return torch.tensor(_signed(value), dtype=torch.int64, device="cpu")  # also inside a `with torch.device(...)`
+
+
 def _fold(key: Tensor, index: Tensor) -> Tensor:
     return _mix(key ^ _mix(index + _GOLDEN))
 
@@ -56,11 +60,11 @@ class Draw:
     __slots__ = ("_key",)
 
     def __init__(self, seed: int):
-        self._key = _mix(torch.tensor(_signed(seed), dtype=torch.int64) + _GOLDEN)
+        self._key = _mix(_scalar(seed) + _GOLDEN)
 
     def _child(self, index: int) -> Draw:
         child = Draw.__new__(Draw)
-        child._key = _fold(self._key, torch.tensor(_signed(index), dtype=torch.int64))
+        child._key = _fold(self._key, _scalar(index))
         return child
 
     def stream(self, name: str) -> Draw:
@@ -78,7 +82,7 @@ class Draw:
         """int64 hashes; the shape is the broadcast of ``index`` (a scalar without one)."""
         key = self._key
         for i in index:
-            i = i if isinstance(i, Tensor) else torch.tensor(i, dtype=torch.int64)
+            i = i if isinstance(i, Tensor) else _scalar(i)
             key = _fold(key.to(i.device), i.long())
         return key
 
@@ -100,11 +104,11 @@ class Draw:
 
     def per_segment(self, layout: Layout, index: int = 0) -> Tensor:
         """uniform_S in [0, 1): number ``index`` of each segment."""
-        return ((_fold(self.bits_S(layout), torch.tensor(index)) >> 40) & 0xFFFFFF).float() * 2.0**-24
+        return ((_fold(self.bits_S(layout), _scalar(index).to(layout.sample_S.device)) >> 40) & 0xFFFFFF).float() * 2.0**-24
 
     def bits_per_token(self, layout: Layout, index: int = 0) -> Tensor:
         """bits_T: one hash a token, keyed by its segment and its place there."""
-        return _fold(_fold(self.bits_S(layout), torch.tensor(index))[layout.segment_T], layout.place_T)
+        return _fold(_fold(self.bits_S(layout), _scalar(index).to(layout.sample_S.device))[layout.segment_T], layout.place_T)
 
     def per_token(self, layout: Layout, index: int = 0) -> Tensor:
         """uniform_T in [0, 1): number ``index`` of each token."""

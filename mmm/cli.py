@@ -1,0 +1,167 @@
+"""The command line: ``mmm run|check|list|show|masks|data|doctor|completion``, and ``lightning run``.
+
+Nothing heavy is imported before a command is known, so help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+USER, DATA = 2, 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    top = argparse.ArgumentParser(prog="mmm", description="Multimodal masked modelling: one shared encoder for text, images, audio, proteins and what a plugin adds.")
+    top.add_argument("--version", action="version", version=f"mmm {_version()}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="train a recipe",
+        description="Train a recipe in a run folder.",
+        epilog="Any key of the recipe can be overridden: --model.encoder.init_args.depth 6 --data.files.text 'corpus/**/*.txt' --trainer.max_steps 100",
+    )
+    _recipe(run)
+    run.add_argument("--run_dir", metavar="DIR", help="the run folder (default: runs/<recipe>)")
+    run.add_argument("--resume", action="store_true", help="go on from the folder's newest checkpoint")
+    run.add_argument("--devices", type=int, metavar="N", help="train one model on N processes")
+    run.add_argument("--checkpoint_every", type=int, metavar="STEPS", help="steps between checkpoints (default: a tenth of the run)")
+    run.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
+
+    check = commands.add_parser("check", help="parse, resolve and build a recipe without memory or data", description="Parse a recipe, resolve its names and build it on the meta device.")
+    _recipe(check)
+
+    show_all = commands.add_parser("list", help="recipes and everything a recipe can name", description="List recipes and everything a recipe can name.")
+    show_all.add_argument("what", nargs="?", help="recipes, modalities, masking, corruptions, targets, objectives, encoders, decoders")
+
+    show = commands.add_parser("show", help="what a class does and takes", description="Show the documentation and the arguments of a class that a recipe can name.")
+    show.add_argument("name", help="class name, as in a recipe")
+
+    masks = commands.add_parser("masks", help="audit what a recipe really hides", description="Audit what is really hidden, modality by modality.")
+    _recipe(masks)
+    masks.add_argument("--json", action="store_true", help="print JSON")
+    masks.add_argument("--records", type=int, default=256, metavar="N", help="records of each modality to look at (default: 256)")
+
+    from .data.command import configure
+
+    configure(commands.add_parser("data", help="list, show, prepare and verify data cards"))
+    commands.add_parser("doctor", help="report versions, floors, plugins and who owns `lightning`")
+    completion = commands.add_parser("completion", help="print a completion script for a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    for command in (run, check, masks):
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return top
+
+
+def _recipe(command: argparse.ArgumentParser) -> None:
+    argument = command.add_argument("recipe", help="path of a recipe (YAML)")
+    try:
+        import shtab
+
+        argument.complete = shtab.FILE  # type: ignore[attr-defined]
+    except ImportError:
+        pass
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("mmm-pretrain")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit status: 0 done, 2 the user can mend it, 3 the data are at fault, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args, rest = parser().parse_known_args(words)
+    if rest and args.command not in ("run", "check", "masks"):
+        parser().error(f"unknown argument {rest[0]!r} of mmm {args.command}")
+    if not logging.getLogger("mmm").handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logging.getLogger("mmm").addHandler(handler)
+        logging.getLogger("mmm").setLevel(logging.INFO)
+    try:
+        return _command(args, rest)
+    except ValueError as error:
+        if getattr(args, "debug", False):
+            raise
+        from .core.errors import BadRecord
+
+        print(f"mmm: error: {error}", file=sys.stderr)
+        return DATA if isinstance(error, BadRecord) else USER
+    except KeyboardInterrupt:
+        print("mmm: interrupted", file=sys.stderr)
+        return 130
+
+
+def _command(args: argparse.Namespace, rest: list[str]) -> int:
+    if args.command == "run":
+        from .recipe import read
+        from .yaml import dump
+
+        if args.print_config:
+            print(dump(read(args.recipe, rest).values), end="")
+            return 0
+        from .run import run
+
+        folder = run(args.recipe, rest, args.run_dir, args.resume, args.devices, args.checkpoint_every)
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(f"report: {folder / 'report.html'}")
+        return 0
+    if args.command == "check":
+        from .check import check
+
+        print(check(args.recipe, rest))
+        return 0
+    if args.command == "masks":
+        from .masks import command as masks
+
+        return masks(args.recipe, rest, args.json, args.records)
+    if args.command == "data":
+        from .data.command import main as data
+
+        return data(args)
+    if args.command == "list":
+        from .catalogue import listing
+
+        print(listing(args.what))
+        return 0
+    if args.command == "show":
+        from .catalogue import describe
+
+        print(describe(args.name))
+        return 0
+    if args.command == "doctor":
+        from .doctor import doctor
+
+        return doctor()
+    import shtab
+
+    print(shtab.complete(parser(), args.shell))
+    return 0
+
+
+def lightning(argv: Sequence[str] | None = None) -> int:
+    """The ``lightning`` command: ``run`` is ours; every other word goes to lightning-sdk where that is installed."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["run"]:
+        return main(words)
+    sdk = [p for p in importlib.metadata.entry_points(group="console_scripts", name="lightning") if p.value.startswith("lightning_sdk")]
+    if sdk:
+        return int(sdk[0].load()() or 0)
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: lightning run RECIPE [...]\n\nTrains a recipe exactly as `mmm run` does; see `mmm run --help`.")
+        return 0
+    print(f"lightning: {words[0]!r} is no command here; `lightning run RECIPE` is, and the others come with the package lightning-sdk", file=sys.stderr)
+    return USER
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""Training: the one LightningModule. It views a whole optimiser step, counts it over all processes, then runs it.
+
+Shape suffixes: none; tensors stay inside the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .batch import StepBatch
+from .draw import Draw
+from .modality import Assets, Modality, Record
+from .model import Model
+from .network import Decoder, Encoder
+from .objective import Objective, Term
+from .optimizer import AdamW
+from .tokens import Tokens
+from .view import View
+
+
+class Fitted(Protocol):
+    """What is fitted once and then restored: modalities and targets."""
+
+    def fit(self, records: Sequence[Record]) -> None: ...
+    def assets(self) -> Assets: ...
+    def restore(self, assets: Assets) -> None: ...
+
+
+class Training(LightningModule):
+    """A model, an objective and an optimiser.
+
+    The loss of a process is ``sum(weight x total x processes / global count)`` over its terms. Counts are global over processes and
+    micro-batches, so one process, several, and accumulation give equal gradients.
+
+    Args:
+        modalities: by name, in the order that numbers them.
+        encoder: shared by all modalities.
+        objective: what is learned.
+        decoder: makes answers of what the encoder returns.
+        optimizer: AdamW and its schedule.
+        modality_vector: add one learned vector a modality to its tokens.
+        seed: of every random number of the run.
+    """
+
+    def __init__(
+        self,
+        modalities: dict[str, Modality],
+        encoder: Encoder,
+        objective: Objective,
+        decoder: Decoder,
+        optimizer: AdamW | None = None,
+        modality_vector: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if not modalities:
+            raise ValueError("a model needs at least one modality")
+        self.automatic_optimization = False
+        self.optimizer_settings = optimizer or AdamW()
+        self.seed, self.modality_vector = seed, modality_vector
+        self._parts = (modalities, encoder, decoder)  # in a tuple: registered once, as parts of the model
+        self.model: Model
+        self.objective = objective
+        self.draw = Draw(seed)
+        self.last_terms: list[Term] = []  # of the last step, global
+        self.last_tokens = 0
+        self.assets: dict[str, Assets] = {}
+        self.recipe = ""  # the text of the resolved recipe, carried by every checkpoint
+
+    # -- life ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        return self._parts[0]
+
+    def build(self, settle: Callable[[str, Fitted, str], None]) -> None:
+        """Make the model: fit or restore modalities, build, set up the objective, fit or restore its targets.
+
+        Args:
+            settle: called as ``settle(address, part, modality)`` for every part that can be fitted.
+        """
+        modalities, encoder, decoder = self._parts
+        for name, modality in modalities.items():
+            settle(f"modalities/{name}", modality, name)
+        self.model = Model(modalities, encoder, decoder, self.modality_vector)
+        self.objective.setup(self.model)
+        for address, target in self.objective.targets().items():
+            settle(f"targets/{address}", target, target.name)
+
+    def restore(self, assets: dict[str, Assets]) -> None:
+        """Make the model of a checkpoint's assets."""
+        self.assets = assets
+        self.build(lambda address, part, _: part.restore(assets[address]) if address in assets else None)
+
+    def configure_model(self) -> None:
+        """On a fresh run rank 0 fits, everybody restores from RUN/assets; on resume everybody restores."""
+        if hasattr(self, "model"):
+            return
+        folder = Path(self.trainer.default_root_dir) / "assets"
+        records: Callable[[str], Sequence[Record]] = self.trainer.datamodule.training_records  # type: ignore[attr-defined]
+
+        def settle(address: str, part: Fitted, name: str) -> None:
+            place = folder / address
+            if not place.exists() and self.trainer.is_global_zero:
+                part.fit(records(name))
+                write_assets(place, part.assets())
+            self.trainer.strategy.barrier()
+            self.assets[address] = read_assets(place)
+            part.restore(self.assets[address])
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.draw.stream("init").seed())
+            self.build(settle)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Raises ValueError for float16, whose scaled gradients could not be clipped here."""
+        if self.trainer.precision == "16-mixed":
+            raise ValueError("trainer.precision 16-mixed is not supported: its gradients are scaled; choose bf16-mixed or 32-true")
+        return self.optimizer_settings.build(self.trained())
+
+    def trained(self) -> Iterable[nn.Parameter]:
+        """Every parameter of the model and of the objective, once."""
+        seen: set[int] = set()
+        for parameter in [*self.model.parameters(), *self.objective.parameters()]:
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield parameter
+
+    @property
+    def progress(self) -> float:
+        """The share of training done, 0 to 1."""
+        steps = self.trainer.max_steps
+        return min(1.0, self.global_step / steps) if steps > 0 else 0.0
+
+    # -- one step --------------------------------------------------------------------------------------------------------------
+
+    def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
+        return batch  # views are made on the host first
+
+    def training_step(self, batch: StepBatch, batch_idx: int) -> None:
+        step, progress = self.global_step, self.progress
+        # Dropout has no keyed form in the library; a generator seeded by the step is the next best thing.
+        torch.manual_seed(self.draw.stream("dropout").at(step, self.global_rank).seed())
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, torch.optim.Optimizer) or hasattr(optimizer, "step")
+        work = [(tokens, self.objective.views(tokens, progress, self.draw)) for tokens in batch.micro]
+        counts, present = self._count(work)
+        totals = torch.zeros(len(counts), dtype=torch.float64)
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        for i, (tokens, views) in enumerate(work):
+            with self._unsynchronised(last=i == len(work) - 1):
+                terms = self._terms(tokens, views, progress)
+                assert [t.name for t in terms] == list(counts), "terms and counts differ in names or order"
+                self.manual_backward(self._loss(terms, counts))
+                totals += torch.tensor([float(t.total.detach()) for t in terms], dtype=torch.float64)
+        for name, tokens_there in present.items():
+            if tokens_there == 0:  # untouched: no step, no decay
+                for parameter in self.model.of_modality(name):
+                    parameter.grad = None
+        settings = self.optimizer_settings
+        for group in optimizer.param_groups:  # type: ignore[union-attr]
+            group["lr"] = settings.rate(step, self.trainer.max_steps)
+        if settings.clip is not None:
+            nn.utils.clip_grad_norm_([p for p in self.trained() if p.grad is not None], settings.clip)
+        optimizer.step()  # type: ignore[union-attr]
+        self.objective.after_step(self.model, progress)
+        totals = self._sum(totals)
+        self.last_terms = [Term(n, t, c) for (n, c), t in zip(counts.items(), totals, strict=True)]
+        self.last_tokens = int(sum(present.values()))
+        for term in self.last_terms:
+            if term.count:
+                self.log(term.name, float(term.total) / term.count, prog_bar=True, batch_size=1, rank_zero_only=True)
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> list[Term]:
+        """Totals and counts of this process; always asked as at the end of training, so that values can be compared."""
+        (tokens,) = batch.micro
+        views = self.objective.views(tokens, 1.0, self.draw)
+        return self._terms(tokens, views, 1.0)
+
+    def _terms(self, tokens: Tokens, views: Sequence[View], progress: float) -> list[Term]:
+        device = self.device
+        return self.objective(self.model, tokens.to(device), [v.to(device) for v in views], progress)  # type: ignore[no-any-return]
+
+    def _count(self, work: Sequence[tuple[Tokens, Sequence[View]]]) -> tuple[dict[str, float], dict[str, float]]:
+        """(count of each term, tokens of each modality), over micro-batches and processes."""
+        local: dict[str, float] = {}
+        present = dict.fromkeys(self.model.names, 0.0)
+        for tokens, views in work:
+            for name, count in self.objective.counts(tokens, views).items():
+                local[name] = local.get(name, 0.0) + count
+            for name in present:
+                present[name] += sum(run.tokens for run in tokens.runs[name])
+        values = self._sum(torch.tensor([*local.values(), *present.values()], dtype=torch.float64)).tolist()
+        split = len(local)
+        return dict(zip(local, values[:split], strict=True)), dict(zip(present, values[split:], strict=True))
+
+    def _loss(self, terms: Sequence[Term], counts: dict[str, float]) -> Tensor:
+        """The share of this micro-batch in the loss; every parameter takes part, an absent modality's with a zero."""
+        world = self.trainer.world_size
+        losses = [t.weight * t.total * (world / counts[t.name]) for t in terms if counts[t.name] > 0]
+        loss = torch.stack([x.float() for x in losses]).sum() if losses else torch.zeros((), device=self.device)
+        if world > 1 or not loss.requires_grad:
+            loss = loss + 0.0 * sum(p.sum() for p in self.trained() if p.requires_grad)
+        return loss
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """The sum over processes."""
+        if self.trainer.world_size > 1:
+            values = values.to(self.device) if dist.get_backend() == "nccl" else values
+            dist.all_reduce(values)
+        return values.cpu()
+
+    def _unsynchronised(self, last: bool) -> Any:
+        """Gradients cross processes once a step, with the last micro-batch."""
+        wrapped = self.trainer.strategy.model
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Assets travel as tensors of bytes, so that a checkpoint loads with ``weights_only=True``."""
+        checkpoint["mmm_assets"] = {
+            address: {file: torch.frombuffer(bytearray(data), dtype=torch.uint8) for file, data in assets.items()}
+            for address, assets in self.assets.items()
+        }
+        checkpoint["mmm_recipe"] = self.recipe
+
+
+def write_assets(folder: Path, assets: Assets) -> None:
+    """Write named files; the folder appears whole or not at all."""
+    part = folder.with_name(folder.name + ".part")
+    part.mkdir(parents=True, exist_ok=True)
+    for file, data in assets.items():
+        (part / file).write_bytes(data)
+    part.rename(folder)
+
+
+def read_assets(folder: Path) -> Assets:
+    """Read named files."""
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}

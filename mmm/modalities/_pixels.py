@@ -1,0 +1,170 @@
+"""Images as they come: files, rows of .npz files, PIL images, arrays; all become 8-bit PIL images.
+
+Shape suffixes: N images, H height, W width, C colour channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmm.core.errors import BadRecord
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+MAX_PIXELS = 2**26
+"""Of one image, before and after it is resized: 67 million."""
+
+MAX_ARCHIVE = 2**33
+"""Bytes of one .npz file, unpacked: 8 GiB."""
+
+
+def digest(data: bytes) -> bytes:
+    """The identity of an image: 16 bytes, whatever its size."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def where(raw: Any) -> tuple[Any, Any] | None:
+    """(file, record) of a raw value that lies in one."""
+    if isinstance(raw, (str, Path)):
+        return raw, None
+    return raw if isinstance(raw, tuple) else None
+
+
+def opened(raw: Any) -> PIL.Image.Image:
+    """A PIL image of any raw value; of files only the header is read yet."""
+    import PIL.Image
+
+    if isinstance(raw, PIL.Image.Image):
+        return raw
+    if isinstance(raw, (str, Path)):
+        return header(raw, raw, None)
+    if isinstance(raw, tuple):
+        path, row = raw
+        arrays = archive(path)
+        if not 0 <= row < rows(arrays):
+            raise BadRecord(path, row, f"the file has {rows(arrays)} rows, from 0")
+        if "images" in arrays:
+            return PIL.Image.fromarray(arrays["images"][row])
+        return header(io.BytesIO(jpeg(arrays, row)), path, row)
+    return _from_array(raw)
+
+
+def header(source: Any, path: Any, record: Any) -> PIL.Image.Image:
+    """An image file, opened and checked, not yet decoded."""
+    import PIL.Image
+
+    try:
+        image = PIL.Image.open(source, formats=FORMATS)
+    except (OSError, PIL.Image.DecompressionBombError, SyntaxError, ValueError) as e:
+        reason = getattr(e, "strerror", None) or f"no image, or a broken one; formats: {', '.join(FORMATS)}"
+        raise BadRecord(path, record, reason) from e
+    if image.width * image.height > MAX_PIXELS:
+        raise BadRecord(path, record, f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a JPEG with previews behind it, as phones write
+        raise BadRecord(path, record, f"animated, {image.n_frames} frames; one image a file")  # type: ignore[attr-defined]
+    return image
+
+
+def plain(image: PIL.Image.Image, mode: Literal["L", "RGB"]) -> PIL.Image.Image:
+    """The image upright, opaque, 8-bit, in ``mode``."""
+    import PIL.Image
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"grey values from {values.min()} to {values.max()}; 0 to 65535 can be read")
+        image = PIL.Image.fromarray(np.round(values / 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("a PIL image of mode F has no known range; give its pixels as an array in 0..1")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def _from_array(array: Any) -> PIL.Image.Image:
+    """A PIL image of an array or tensor."""
+    import PIL.Image
+
+    array = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
+    shape, floating = array.shape, np.issubdtype(array.dtype, np.floating)
+    colours = shape[0 if floating else 2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or array.size == 0 or colours not in (1, 3) or not (floating or array.dtype == np.uint8):
+        raise ValueError(
+            f"image: an array of shape {shape} and dtype {array.dtype}; choices: a path, (path, row), a PIL image, "
+            "uint8 (H, W) or (H, W, C), floats (H, W) or (C, H, W), where C is 1 or 3"
+        )
+    if floating:
+        if not ((array >= 0) & (array <= 1)).all():
+            raise ValueError(f"image: float pixels lie in 0..1, these from {array.min()} to {array.max()}")
+        array = np.round(array * 255).astype(np.uint8)
+        array = array if array.ndim == 2 else np.moveaxis(array, 0, 2)
+    return PIL.Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
+
+
+def as_tensor(image: PIL.Image.Image) -> Tensor:
+    """(C, H, W) uint8 of an image of mode L or RGB."""
+    pixels = torch.from_numpy(np.array(image))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def archive(path: Any) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; the last few files stay in memory."""
+    return _loaded(str(path), Path(path).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: str, modified: int) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as members:
+            size = sum(m.file_size for m in members.infolist())
+        if size > MAX_ARCHIVE:
+            raise BadRecord(path, None, f"{size} bytes unpacked are more than {MAX_ARCHIVE}; write several files")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {k: file[k] for k in ("images", "jpeg", "offsets", "labels") if k in file.files}
+            names = ", ".join(file.files)
+    except BadRecord:
+        raise
+    except (zipfile.BadZipFile, ValueError, EOFError, zlib.error) as e:
+        raise BadRecord(path, None, f"no .npz file of plain arrays: {e}") from e
+    if "images" in arrays:
+        images = arrays["images"]
+        if images.dtype != np.uint8 or images.size == 0 or images.ndim < 3 or images.shape[3:] not in ((), (1,), (3,)):
+            raise BadRecord(path, None, f"images are {images.dtype} {images.shape}, not uint8 (N, H, W) or (N, H, W, 1 or 3)")
+        arrays["images"] = images[..., 0] if images.shape[3:] == (1,) else images
+    elif "jpeg" in arrays and "offsets" in arrays:
+        data, offsets = arrays["jpeg"], arrays["offsets"]
+        rising = offsets.ndim == 1 and len(offsets) > 1 and offsets[0] >= 0 and (np.diff(offsets) > 0).all()
+        if data.dtype != np.uint8 or data.ndim != 1 or not rising or offsets[-1] > len(data):
+            raise BadRecord(path, None, f"offsets must rise from 0 to at most the {len(data)} bytes of jpeg (uint8)")
+    else:
+        raise BadRecord(path, None, f"holds neither images nor jpeg and offsets, but {names or 'nothing'}")
+    if "labels" in arrays and arrays["labels"].shape != (rows(arrays),):
+        raise BadRecord(path, None, f"labels have shape {arrays['labels'].shape}, not ({rows(arrays)},)")
+    return arrays
+
+
+def rows(arrays: dict[str, np.ndarray]) -> int:
+    """How many images an archive holds."""
+    return len(arrays["images"]) if "images" in arrays else len(arrays["offsets"]) - 1
+
+
+def jpeg(arrays: dict[str, np.ndarray], row: int) -> bytes:
+    """The bytes of one image file of an archive."""
+    start, end = arrays["offsets"][row : row + 2]
+    return arrays["jpeg"][start:end].tobytes()

@@ -1,0 +1,290 @@
+"""Recipes: from a YAML file and overrides to checked values, and from those to objects.
+
+The walk below follows the constructors' own type hints. It is what answers a misspelt class or key with the choices, fills defaults in, and
+lets nothing but indexed classes be imported. jsonargparse, through LightningCLI, then checks every value's type and builds the objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import types
+import typing
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import plugins
+from .core.errors import BadRecipe, did_you_mean
+from .yaml import load, loads
+
+if TYPE_CHECKING:
+    from .core.training import Training
+
+TOP = ("plugins", "seed", "model", "data", "trainer")
+TRAINER_OWN = ("callbacks", "logger", "default_root_dir", "plugins", "enable_checkpointing", "use_distributed_sampler")
+
+
+@dataclass
+class Recipe:
+    """A recipe with every default filled in and every class called by its bare name.
+
+    Args:
+        name: of the recipe; names the run folder. values: what it says.
+    """
+
+    name: str
+    values: dict[str, Any]
+
+
+def read(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and apply ``--a.b.c value`` overrides.
+
+    Raises:
+        BadRecipe: naming the file, the place, the value and the choices.
+    """
+    values = load(path)
+    for key, value in parse_overrides(overrides):
+        set_value(values, key, value)
+    return Recipe(Path(path).stem, resolve(values, str(path)))
+
+
+def parse_overrides(words: Iterable[str]) -> list[tuple[str, Any]]:
+    """``--a.b value`` and ``--a.b=value`` pairs; values are read as YAML, and as plain text where they are none."""
+    pairs: list[tuple[str, Any]] = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or len(word) == 2:
+            raise BadRecipe(f"{word!r} is not an option; overrides are written --model.encoder.init_args.depth 6")
+        key, has_value, value = word[2:].partition("=")
+        if not has_value:
+            if not words or words[0].startswith("--"):
+                raise BadRecipe(f"--{key}: needs a value; choices of plain options are listed by mmm run --help")
+            value = words.pop(0)
+        try:
+            pairs.append((key, loads(f"value: {value}", key)["value"]))
+        except BadRecipe:
+            pairs.append((key, value))
+    return pairs
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested mappings. Another class drops the arguments of the one it replaces."""
+    *path, last = key.split(".")
+    place = values
+    for word in path:
+        inner = place.get(word)
+        if isinstance(inner, str) and word != "class_path":
+            inner = {"class_path": inner}
+        if not isinstance(inner, dict):
+            inner = {}
+        place[word] = inner
+        place = inner
+    if last == "class_path" and place.get("class_path") != value:
+        place.pop("init_args", None)
+    place[last] = value
+
+
+def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Check every name of a recipe and fill in the defaults."""
+    from lightning.pytorch import Trainer
+
+    from .core.training import Training
+    from .data.module import Data
+
+    _known(values, TOP, where, "")
+    for package in values.get("plugins") or []:
+        if package not in {e.distribution for e in plugins.index().values()}:
+            raise BadRecipe(f"{where}: this recipe needs the package {package}, which is not installed: pip install {package}")
+    trainer = dict(values.get("trainer") or {})
+    _known(trainer, _arguments(Trainer), where, "trainer")
+    for key in TRAINER_OWN:
+        if key in trainer:
+            raise BadRecipe(f"{where}: trainer.{key} is set by the run itself and cannot stand in a recipe")
+    model = dict(values.get("model") or {})
+    model.setdefault("decoder", "Readout")
+    seed = values.get("seed", 0)
+    resolved = {
+        "plugins": list(values.get("plugins") or []),
+        "seed": seed,
+        "model": _arguments_of(Training, model, where, "model", skip=("seed",)),
+        "data": _arguments_of(Data, values.get("data") or {}, where, "data"),
+        "trainer": trainer,
+    }
+    _no_class_path(trainer, where, "trainer")
+    return resolved
+
+
+def qualify(value: Any) -> Any:
+    """The same values with every class called by its full name, for jsonargparse."""
+    if isinstance(value, dict):
+        if "class_path" in value:
+            entry = plugins.find(value["class_path"], None, "recipe")
+            return {"class_path": f"{entry.module}.{entry.name}", "init_args": qualify(value.get("init_args") or {})}
+        return {k: qualify(v) for k, v in value.items()}
+    return [qualify(v) for v in value] if isinstance(value, list) else value
+
+
+def instantiate(recipe: Recipe) -> Training:
+    """The Training of a recipe alone, without data or a trainer.
+
+    Raises:
+        BadRecipe: where a value is of the wrong type or a constructor refuses it.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from .core.training import Training
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Training, "model")
+    try:
+        values = parser.parse_object({"model": {**qualify(recipe.values["model"]), "seed": recipe.values["seed"]}})
+        return parser.instantiate_classes(values).model  # type: ignore[no-any-return]
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise BadRecipe(f"{recipe.name}: {_one_line(str(error))}") from error
+
+
+def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
+    """The LightningCLI that holds ``model``, ``datamodule`` and ``trainer`` of a recipe.
+
+    Args:
+        trainer: arguments of the Trainer that the run sets itself (callbacks, logger, ...).
+
+    Raises:
+        BadRecipe: where a value is of the wrong type or a constructor refuses it.
+    """
+    import torch
+    from jsonargparse import ArgumentError
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    from .core.draw import Draw
+    from .core.training import Training
+    from .data.module import Data
+
+    values = {k: qualify(recipe.values[k]) for k in ("model", "data", "trainer")}
+    values["model"]["seed"] = recipe.values["seed"]
+    _quiet()
+    # Parts that make parameters as they are constructed take them from the recipe's seed too.
+    torch.manual_seed(Draw(recipe.values["seed"]).stream("construct").seed())
+    try:
+        return LightningCLI(
+            Training,
+            Data,
+            run=False,
+            args=values,
+            trainer_defaults=trainer or {},
+            save_config_callback=None,
+            seed_everything_default=False,
+            parser_class=LightningArgumentParser,
+            parser_kwargs={"exit_on_error": False},
+        )
+    except (ArgumentError, TypeError, ValueError) as error:
+        if isinstance(error, BadRecipe):
+            raise
+        raise BadRecipe(f"{recipe.name}: {_one_line(str(error))}") from error
+
+
+def _quiet() -> None:
+    """Lightning's own hints do not concern who runs a recipe: its warnings about loaders and arguments are answered here."""
+    for noise in (
+        ".*LightningCLI's args parameter.*",
+        ".*does not have many workers.*",
+        ".*IterableDataset.*__len__.*",
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", noise)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+# -- the walk ------------------------------------------------------------------------------------------------------------------
+
+
+def _arguments(cls: type) -> dict[str, inspect.Parameter]:
+    parameters = dict(inspect.signature(cls).parameters)
+    return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    target = cls if dataclasses.is_dataclass(cls) else cls.__init__  # type: ignore[misc]
+    return typing.get_type_hints(target)
+
+
+def _known(mapping: Any, choices: Iterable[str], where: str, path: str) -> None:
+    if not isinstance(mapping, dict):
+        raise BadRecipe(f"{where}: {path or 'the recipe'} is {mapping!r}; expected key: value lines")
+    for key in mapping:
+        if key not in choices:
+            raise BadRecipe(f"{where}: no key {'.'.join(filter(None, (path, str(key))))!r}. {did_you_mean(key, choices)}")
+
+
+def _arguments_of(cls: type, given: Any, where: str, path: str, skip: Iterable[str] = ()) -> dict[str, Any]:
+    """The arguments of one constructor, checked and completed."""
+    parameters = {n: p for n, p in _arguments(cls).items() if n not in skip}
+    _known(given, parameters, where, path)
+    hints = _hints(cls)
+    made: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        at = f"{path}.{name}"
+        if name in given:
+            made[name] = _walk(given[name], hints.get(name, Any), where, at)
+        elif parameter.default is inspect.Parameter.empty:
+            raise BadRecipe(f"{where}: {at} is missing; {cls.__name__} needs it")
+        else:
+            made[name] = _plain(parameter.default)
+    return made
+
+
+def _walk(value: Any, hint: Any, where: str, path: str) -> Any:
+    """One value under its type hint."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    roles = [o for o in options if inspect.isclass(o) and inspect.isabstract(o) and hasattr(o, "__module__")]
+    names_class = isinstance(value, dict) and "class_path" in value
+    if roles and (names_class or (isinstance(value, str) and str not in options)):
+        return _object(value, roles[0], where, path)
+    for option in options:
+        origin, inner = typing.get_origin(option), typing.get_args(option)
+        if origin is dict and isinstance(value, dict):
+            return {k: _walk(v, inner[1], where, f"{path}.{k}") for k, v in value.items()}
+        if origin is list and isinstance(value, list):
+            return [_walk(v, inner[0], where, f"{path}[{i}]") for i, v in enumerate(value)]
+        if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, dict):
+            return _arguments_of(option, value, where, path)
+    _no_class_path(value, where, path)
+    return value
+
+
+def _object(value: Any, role: type, where: str, path: str) -> dict[str, Any]:
+    """A class and its arguments."""
+    if isinstance(value, str):
+        value = {"class_path": value}
+    _known(value, ("class_path", "init_args"), where, path)
+    entry = plugins.find(str(value["class_path"]), role.__name__, f"{where}: {path}")
+    given = value.get("init_args") or {}
+    return {"class_path": entry.name, "init_args": _arguments_of(entry.load(), given, where, f"{path}.init_args")}
+
+
+def _no_class_path(value: Any, where: str, path: str) -> None:
+    if isinstance(value, dict):
+        if "class_path" in value:
+            raise BadRecipe(f"{where}: {path} names a class, {value['class_path']!r}, where only plain values can stand")
+        for key, inner in value.items():
+            _no_class_path(inner, where, f"{path}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _no_class_path(inner, where, path)
+
+
+def _plain(default: Any) -> Any:
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        return dataclasses.asdict(default)
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())[:600]

@@ -1,0 +1,146 @@
+"""Training from a recipe, in a run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .core.errors import BadRecipe
+from .recipe import Recipe, build, read
+from .yaml import dump
+
+log = logging.getLogger("mmm")
+
+
+def run(
+    path: str,
+    overrides: Sequence[str] = (),
+    run_dir: str | None = None,
+    resume: bool = False,
+    devices: int | None = None,
+    checkpoint_every: int | None = None,
+) -> Path:
+    """Train a recipe and leave a run folder. Returns the folder.
+
+    Args:
+        path: of the recipe. overrides: ``--a.b.c value`` words.
+        run_dir: the run folder; ``runs/<recipe>`` by default. resume: go on from its newest checkpoint.
+        devices: processes; one device each. checkpoint_every: steps between checkpoints; a tenth of the run by default.
+
+    Raises:
+        ValueError: with one clear line for whatever the user can mend.
+    """
+    recipe = read(path, overrides)
+    folder = Path(run_dir or Path("runs") / recipe.name)
+    if devices is not None:
+        recipe.values["trainer"]["devices"] = devices
+    trainer_values = recipe.values["trainer"]
+    trainer_values.setdefault("devices", 1)
+    trainer_values.setdefault("accelerator", "auto")
+    steps = trainer_values.get("max_steps", -1)
+    if not isinstance(steps, int) or steps < 1:
+        raise BadRecipe(f"{path}: trainer.max_steps is {steps!r}; a run needs a number of steps, at least 1")
+    _check_launcher(trainer_values)
+    checkpoint = _claim(folder, recipe, resume)
+    cli = build(recipe, _trainer_defaults(folder, steps, checkpoint_every or max(1, steps // 10)))
+    cli.model.recipe = dump(recipe.values)
+    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    last = folder / "checkpoints" / f"step-{cli.trainer.global_step}.ckpt"
+    if not last.exists():
+        cli.trainer.save_checkpoint(last)
+    return folder
+
+
+def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
+    """Make the run folder, or take it up again; only the first process of a run touches it."""
+    from .checkpoint import newest
+
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
+    if folder.exists() and not folder.is_dir():
+        raise BadRecipe(f"{folder} is a file; name a folder with --run_dir")
+    checkpoint = newest(folder)
+    holds = folder.is_dir() and any(folder.iterdir())
+    if first and holds and not resume:
+        raise BadRecipe(f"{folder} holds a run already; go on with it by --resume, or name another folder with --run_dir")
+    if first and holds and checkpoint is None:
+        # Interrupted before its first checkpoint: nothing of it can be gone on from.
+        known = {"assets", "checkpoints", "tensorboard", "losses.csv", "recipe.yaml", "summary.json", "report.html"}
+        strange = sorted(p.name for p in folder.iterdir() if p.name not in known)
+        if strange:
+            raise BadRecipe(f"{folder} holds {', '.join(strange)} and no checkpoint; it is no run that could be resumed")
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = dump(recipe.values)
+        old = folder / "recipe.yaml"
+        if resume and checkpoint and old.exists():
+            _same_recipe(old, recipe)
+        old.write_text(text, encoding="utf-8")
+    if not resume:
+        return None
+    return str(checkpoint) if checkpoint else None
+
+
+def _same_recipe(old: Path, recipe: Recipe) -> None:
+    """Refuse to go on with another model, other data or another seed."""
+    from .yaml import load
+
+    before = load(old)
+    for part in ("seed", "model", "data"):
+        if before.get(part) != recipe.values[part]:
+            changed = ", ".join(_differences(before.get(part), recipe.values[part], part)[:5])
+            raise BadRecipe(f"{old.parent}: its recipe differs from this one, so the run cannot go on as it began: {changed}")
+
+
+def _differences(a: Any, b: Any, path: str) -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return [d for k in sorted({*a, *b}) for d in _differences(a.get(k), b.get(k), f"{path}.{k}")]
+    return [] if a == b else [f"{path} was {a!r} and is {b!r}"]
+
+
+def _check_launcher(trainer: dict[str, Any]) -> None:
+    """A launcher started so many processes: the trainer must mean the same number, or each would train a model of its own."""
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    devices, nodes = trainer.get("devices", 1), int(trainer.get("num_nodes", 1))
+    if isinstance(devices, str) and devices.isdigit():
+        devices = int(devices)
+    wanted = (len(devices) if isinstance(devices, list) else devices) if not isinstance(devices, str) else None
+    if launched > 1 and wanted is not None and wanted * nodes != launched:
+        raise BadRecipe(
+            f"a launcher started {launched} processes (WORLD_SIZE), but the trainer has {wanted} devices on {nodes} nodes: "
+            f"give --devices {launched // max(nodes, 1)}, or start one process without a launcher"
+        )
+
+
+def _trainer_defaults(folder: Path, steps: int, every: int) -> dict[str, Any]:
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from .checkpoint import AtomicCheckpointIO
+    from .report import Report
+    from .runlog import RunLog
+
+    runlog = RunLog()
+    saved = ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="step-{step}",
+        auto_insert_metric_name=False,
+        every_n_train_steps=every,
+        monitor="step",
+        mode="max",
+        save_top_k=2,
+    )
+    return {
+        "default_root_dir": str(folder),
+        "callbacks": [runlog, Report(runlog), saved],
+        "logger": TensorBoardLogger(folder, name="", version="tensorboard"),
+        "plugins": [AtomicCheckpointIO()],
+        "use_distributed_sampler": False,
+        "check_val_every_n_epoch": None,
+        "val_check_interval": steps,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        "log_every_n_steps": 10,
+    }

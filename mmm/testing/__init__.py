@@ -1,0 +1,43 @@
+"""The conformance kit: what every part of mmm promises, as functions that a plugin's own tests call too.
+
+    from mmm.testing import check_modality
+
+    def test_depth_conforms():
+        check_modality(Depth(size=32), raws=[picture, another], same=None)
+
+Every check raises AssertionError with a sentence that says what is wrong and how it is mended. The kit needs no network, no file and no GPU.
+"""
+
+from .learning import check_learns, check_objective, check_target
+from .modality import check_files, check_modality, check_piece, damaged
+from .nets import check_decoder, check_encoder
+from .places import check_corruption, check_counts, check_masking, check_view
+from .tools import check_gradients, equal, found, near
+from .toys import ToyIds, ToyPatches, ToyWave, batch, tiny_model, toy_raws, toys
+
+__all__ = [
+    "ToyIds",
+    "ToyPatches",
+    "ToyWave",
+    "batch",
+    "check_corruption",
+    "check_counts",
+    "check_decoder",
+    "check_encoder",
+    "check_files",
+    "check_gradients",
+    "check_learns",
+    "check_masking",
+    "check_modality",
+    "check_objective",
+    "check_piece",
+    "check_target",
+    "check_view",
+    "damaged",
+    "equal",
+    "found",
+    "near",
+    "tiny_model",
+    "toy_raws",
+    "toys",
+]

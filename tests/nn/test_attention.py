@@ -1,0 +1,82 @@
+"""Attention backends against one dense mask over the whole packed axis."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmm.core.rule import Causal, Window, compose
+from mmm.core.tokens import Piece, Sample, pack
+from mmm.nn.attention import Attention, _Products, attention, dense_attention
+from mmm.testing import near, toys
+
+TOKENIZERS = {"ids": toys()["ids"].tokenizer}
+RULES = [None, Causal(), Window(0), Window(2), compose(Causal(), Window(3))]
+
+
+def layout(lengths):
+    """Segments in this very order, equal lengths neighbours or not, empty ones among them."""
+    packed = pack([Sample({"ids": Piece(torch.zeros(n), torch.arange(n))}) for n in sorted(lengths)], TOKENIZERS).layout
+    segment_T = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    from dataclasses import replace
+
+    return replace(packed, segment_T=segment_T, lengths=tuple(lengths))
+
+
+def states(tokens: int, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(tokens)
+    return [torch.randn(tokens, 2, 6, generator=generator).to(dtype).requires_grad_() for _ in range(3)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any), st.sampled_from(RULES))
+def test_every_backend_is_the_dense_reference(lengths, rule):
+    where = layout(lengths)
+    q, k, v = states(len(where))
+    ours, reference = attention(q, k, v, where, rule), dense_attention(q, k, v, where, rule)
+    assert near(ours, reference)
+    weight = torch.randn(ours.shape, generator=torch.Generator().manual_seed(0))
+    for a, b in zip(torch.autograd.grad((ours * weight).sum(), (q, k, v)), torch.autograd.grad((reference * weight).sum(), (q, k, v)), strict=True):
+        assert near(a, b)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_bfloat16_stays_within_its_rounding(rule):
+    where = layout([5, 5, 0, 9, 1])
+    q, k, v = states(len(where), torch.bfloat16)
+    exact = dense_attention(q.float(), k.float(), v.float(), where, rule)
+    ours = attention(q, k, v, where, rule)
+    assert ours.dtype == torch.bfloat16 and near(ours.float(), exact, 0.02)
+    grads = torch.autograd.grad(ours.float().square().sum(), (q, k, v))
+    references = torch.autograd.grad(exact.square().sum(), (q, k, v))
+    assert all(near(a.float(), b.float(), 0.05) for a, b in zip(grads, references, strict=True))
+
+
+def test_gradients_of_the_products():
+    q, k, v = (torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    assert torch.autograd.gradcheck(_Products.apply, (q, k, v))
+    assert near(_Products.apply(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v), 1e-12)
+
+
+def test_no_token_is_attended_by_none():
+    where = layout([0])
+    q, k, v = states(0)
+    assert attention(q, k, v, where).shape == (0, 2, 6)
+
+
+def test_heads_divide_the_width():
+    with pytest.raises(ValueError, match="width 10 is no multiple of heads 4"):
+        Attention(10, 4)
+
+
+def test_the_module_is_the_library_one():
+    torch.manual_seed(0)
+    ours, theirs = Attention(12, 3), torch.nn.MultiheadAttention(12, 3, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(ours.qkv.weight)
+        theirs.in_proj_bias.copy_(ours.qkv.bias)
+        theirs.out_proj.weight.copy_(ours.out.weight)
+        theirs.out_proj.bias.copy_(ours.out.bias)
+    where, x_TD = layout([4, 7]), torch.randn(11, 12)
+    expected = torch.cat([theirs(x, x, x)[0] for x in x_TD.split([4, 7])])
+    assert near(ours(x_TD, where), expected)
