@@ -52,4 +52,6 @@ def describe(name: str) -> str:
     """Documentation and arguments of one class."""
     entry = plugins.find(name, None, "show")
     cls = entry.load()
-    return f"{entry.name}{inspect.signature(cls)}\n{entry.role} of {entry.distribution}, {entry.module}\n\n{inspect.getdoc(cls)}"
+    return (
+        f"{entry.name}{inspect.signature(cls)}\n{entry.role} of {entry.distribution}, {entry.module}\n\n{inspect.getdoc(cls)}"
+    )

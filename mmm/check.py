@@ -25,9 +25,12 @@ def check(path: str, overrides: Sequence[str] = ()) -> str:
         training.build(lambda address, part, name: None)
     lines = [f"{path}: sound"]
     total = sum(p.numel() for p in training.trained())
-    lines.append(f"parameters: {total:,} (encoder {_count(training.model.encoder):,}, decoder {_count(training.model.decoder):,})")
+    lines.append(
+        f"parameters: {total:,} (encoder {_count(training.model.encoder):,}, decoder {_count(training.model.decoder):,})"
+    )
     for name in training.model.names:
-        heads = sum(_count(h) for a, h in training.model.heads.items() if name in a.split("/"))
+        shared = {id(p) for p in training.model.modalities[name].parameters()}
+        heads = sum(p.numel() for p in training.model.of_modality(name) if id(p) not in shared)
         lines.append(f"  {name}: embedding {_count(training.model.modalities[name]):,}, heads {heads:,}")
     lines += [f"warning: {problem}" for problem in missing(cli.datamodule, training)]
     return "\n".join(lines)
@@ -51,5 +54,3 @@ def missing(data: Data, training: Training) -> list[str]:
 
 def _count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,6 +34,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return load_checkpoint(path, map_location)
 
 
+class Checkpoints(Checkpoint):
+    """Saves every so many steps and at the end, and keeps the latest few.
+
+    Args:
+        folder: of the checkpoints. every: steps between them. keep: how many stay.
+    """
+
+    def __init__(self, folder: Path, every: int, keep: int = 2):
+        self.folder, self.every, self.keep = folder, every, keep
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step % self.every and step != trainer.max_steps:
+            return
+        trainer.save_checkpoint(self.folder / f"step-{step}.ckpt")
+        if trainer.is_global_zero:
+            for old in by_step(self.folder)[: -self.keep]:
+                old.unlink()
+
+
+def by_step(folder: Path) -> list[Path]:
+    """A run's checkpoints, the latest last."""
+    return sorted(folder.glob("step-*.ckpt"), key=lambda p: int(p.stem.partition("-")[2]))
+
+
 def load_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
     """The contents of a local checkpoint file.
 
@@ -50,5 +77,5 @@ def load_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
 
 def newest(folder: Path) -> Path | None:
     """The checkpoint of the latest step in a run's folder, None where there is none."""
-    found = sorted((folder / "checkpoints").glob("step-*.ckpt"), key=lambda p: int(p.stem.partition("-")[2]))
+    found = by_step(folder / "checkpoints")
     return found[-1] if found else None

@@ -17,7 +17,10 @@ USER, DATA = 2, 3
 
 def parser() -> argparse.ArgumentParser:
     """The parser of every command."""
-    top = argparse.ArgumentParser(prog="mmm", description="Multimodal masked modelling: one shared encoder for text, images, audio, proteins and what a plugin adds.")
+    top = argparse.ArgumentParser(
+        prog="mmm",
+        description="Multimodal masked modelling: one shared encoder for text, images, audio, proteins and what a plugin adds.",
+    )
     top.add_argument("--version", action="version", version=f"mmm {_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -25,28 +28,47 @@ def parser() -> argparse.ArgumentParser:
         "run",
         help="train a recipe",
         description="Train a recipe in a run folder.",
-        epilog="Any key of the recipe can be overridden: --model.encoder.init_args.depth 6 --data.files.text 'corpus/**/*.txt' --trainer.max_steps 100",
+        epilog="Any key of the recipe can be overridden: --model.encoder.init_args.depth 6 --trainer.max_steps 100 "
+        "--data.files.text 'corpus/**/*.txt'",
     )
     _recipe(run)
     run.add_argument("--run_dir", metavar="DIR", help="the run folder (default: runs/<recipe>)")
     run.add_argument("--resume", action="store_true", help="go on from the folder's newest checkpoint")
     run.add_argument("--devices", type=int, metavar="N", help="train one model on N processes")
-    run.add_argument("--checkpoint_every", type=int, metavar="STEPS", help="steps between checkpoints (default: a tenth of the run)")
+    run.add_argument(
+        "--checkpoint_every", type=int, metavar="STEPS", help="steps between checkpoints (default: a tenth of the run)"
+    )
     run.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
 
-    check = commands.add_parser("check", help="parse, resolve and build a recipe without memory or data", description="Parse a recipe, resolve its names and build it on the meta device.")
+    check = commands.add_parser(
+        "check",
+        help="parse, resolve and build a recipe without memory or data",
+        description="Parse a recipe, resolve its names and build it on the meta device.",
+    )
     _recipe(check)
 
-    show_all = commands.add_parser("list", help="recipes and everything a recipe can name", description="List recipes and everything a recipe can name.")
-    show_all.add_argument("what", nargs="?", help="recipes, modalities, masking, corruptions, targets, objectives, encoders, decoders")
+    show_all = commands.add_parser(
+        "list", help="recipes and everything a recipe can name", description="List recipes and everything a recipe can name."
+    )
+    show_all.add_argument(
+        "what", nargs="?", help="recipes, modalities, masking, corruptions, targets, objectives, encoders, decoders"
+    )
 
-    show = commands.add_parser("show", help="what a class does and takes", description="Show the documentation and the arguments of a class that a recipe can name.")
+    show = commands.add_parser(
+        "show",
+        help="what a class does and takes",
+        description="Show the documentation and the arguments of a class that a recipe can name.",
+    )
     show.add_argument("name", help="class name, as in a recipe")
 
-    masks = commands.add_parser("masks", help="audit what a recipe really hides", description="Audit what is really hidden, modality by modality.")
+    masks = commands.add_parser(
+        "masks", help="audit what a recipe really hides", description="Audit what is really hidden, modality by modality."
+    )
     _recipe(masks)
     masks.add_argument("--json", action="store_true", help="print JSON")
-    masks.add_argument("--records", type=int, default=256, metavar="N", help="records of each modality to look at (default: 256)")
+    masks.add_argument(
+        "--records", type=int, default=256, metavar="N", help="records of each modality to look at (default: 256)"
+    )
 
     from .data.command import configure
 
@@ -153,13 +175,20 @@ def lightning(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"]:
         return main(words)
-    sdk = [p for p in importlib.metadata.entry_points(group="console_scripts", name="lightning") if p.value.startswith("lightning_sdk")]
+    sdk = [
+        p
+        for p in importlib.metadata.entry_points(group="console_scripts", name="lightning")
+        if p.value.startswith("lightning_sdk")
+    ]
     if sdk:
         return int(sdk[0].load()() or 0)
     if not words or words[0] in ("-h", "--help"):
         print("usage: lightning run RECIPE [...]\n\nTrains a recipe exactly as `mmm run` does; see `mmm run --help`.")
         return 0
-    print(f"lightning: {words[0]!r} is no command here; `lightning run RECIPE` is, and the others come with the package lightning-sdk", file=sys.stderr)
+    print(
+        f"lightning: {words[0]!r} is no command here; `lightning run RECIPE` is, the others come with lightning-sdk",
+        file=sys.stderr,
+    )
     return USER
 
 

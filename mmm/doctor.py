@@ -54,7 +54,7 @@ def doctor() -> int:
             point.load()
             print(f"plugin {point.name}: ok ({point.dist.name if point.dist else point.value})")
         except Exception as error:
-            print(f"plugin {point.name}: cannot be imported ({error!r}); reinstall or remove {point.dist.name if point.dist else point.value}")
+            print(f"plugin {point.name}: cannot be imported ({error!r}); reinstall or remove {point.dist and point.dist.name}")
             faults += 1
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     print(f"disk: {free:.0f} GiB free here")

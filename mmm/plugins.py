@@ -1,7 +1,8 @@
 """What there is to name in a recipe: an index of class names, made by reading files, not by importing them.
 
 A class counts when it stands in a family folder (or in a package that another distribution declares under the entry point group
-``mmm.plugins``) and descends from a role of ``mmm.core`` or of a family. Nothing outside the index is ever imported for a recipe.
+``mmm.plugins``) and descends from a role of ``mmm.core`` or of a family. Nothing outside the index is ever imported for a
+recipe.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def index() -> dict[str, Entry]:
         for distribution, module, name, bases, doc in grown:
             if name in entries and entries[name].module != module:
                 both = sorted({entries[name].distribution, distribution})
-                raise BadRecipe(f"two classes are called {name!r}: {entries[name].module} and {module}, of {' and '.join(both)}")
+                raise BadRecipe(
+                    f"two classes are called {name!r}: {entries[name].module} and {module}, of {' and '.join(both)}"
+                )
             roles[name] = next(roles[b] for b in bases if b in roles)
             if not module.rpartition(".")[2].startswith("_"):  # private files lend classes their role, not their names
                 entries[name] = Entry(name, module, roles[name], doc, distribution)
@@ -118,9 +121,7 @@ def find(name: str, role: str | None, where: str) -> Entry:
     entry = index().get(bare)
     if entry is None or (name != bare and f"{entry.module}.{entry.name}" != name):
         choices = of_role(role) if role else list(index())
-        raise BadRecipe(
-            f"{where}: no class {name!r}. {did_you_mean(bare, choices)} A class of another package needs that package installed."
-        )
+        raise BadRecipe(f"{where}: no class {name!r}. {did_you_mean(bare, choices)} A plugin's class needs that package.")
     if role and entry.role != role:
         raise BadRecipe(f"{where}: {name} is a {entry.role}, but a {role} is needed here. {did_you_mean(bare, of_role(role))}")
     return entry

@@ -1,7 +1,8 @@
 """Recipes: from a YAML file and overrides to checked values, and from those to objects.
 
-The walk below follows the constructors' own type hints. It is what answers a misspelt class or key with the choices, fills defaults in, and
-lets nothing but indexed classes be imported. jsonargparse, through LightningCLI, then checks every value's type and builds the objects.
+The walk below follows the constructors' own type hints. It is what answers a misspelt class or key with the choices, fills
+defaults in, and lets nothing but indexed classes be imported. jsonargparse, through LightningCLI, then checks every value's
+type and builds the objects.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
     """The LightningCLI that holds ``model``, ``datamodule`` and ``trainer`` of a recipe.
 
     Args:
-        trainer: arguments of the Trainer that the run sets itself (callbacks, logger, ...).
+        trainer: arguments of the Trainer that the run sets where the recipe does not (callbacks, logger, ...).
 
     Raises:
         BadRecipe: where a value is of the wrong type or a constructor refuses it.
@@ -165,18 +166,22 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
     from .core.training import Training
     from .data.module import Data
 
+    class CLI(LightningCLI):
+        def instantiate_trainer(self, **kwargs: Any) -> Any:
+            own = {k: v for k, v in (trainer or {}).items() if k not in recipe.values["trainer"]}
+            return super().instantiate_trainer(**own, **kwargs)
+
     values = {k: qualify(recipe.values[k]) for k in ("model", "data", "trainer")}
     values["model"]["seed"] = recipe.values["seed"]
     _quiet()
     # Parts that make parameters as they are constructed take them from the recipe's seed too.
     torch.manual_seed(Draw(recipe.values["seed"]).stream("construct").seed())
     try:
-        return LightningCLI(
+        return CLI(
             Training,
             Data,
             run=False,
             args=values,
-            trainer_defaults=trainer or {},
             save_config_callback=None,
             seed_everything_default=False,
             parser_class=LightningArgumentParser,
@@ -195,6 +200,7 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*IterableDataset.*__len__.*",
         ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*You have overridden `transfer_batch_to_device`.*",
         ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", noise)

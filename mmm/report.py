@@ -75,9 +75,10 @@ def write_report(
     table, recipe = run_dir / "losses.csv", run_dir / "recipe.yaml"
     curves = losses(table) if table.exists() else {}
     facts = summary(training, data, skills, runlog_summary, curves)
-    write_whole(run_dir / "summary.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_whole(run_dir / "summary.json", json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
-    write_whole(run_dir / "report.html", _page(run_dir.resolve().name, facts, curves, gallery(training, data), cards(data), text))
+    page = _page(run_dir.resolve().name, facts, curves, gallery(training, data), cards(data), text)
+    write_whole(run_dir / "report.html", page)
 
 
 # -- facts ---------------------------------------------------------------------------------------------------------------------
@@ -109,6 +110,13 @@ def summary(
         "masks": audit(training, data),
         "versions": versions(),
     }
+
+
+def _finite(value: Any) -> Any:
+    """The same, with null where a number is none: JSON knows no other word for it."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def final_loss(curve: Curve) -> float | None:
@@ -198,7 +206,7 @@ def _page(
     recipe: str,
 ) -> str:
     sections = [
-        _section("What was learned", _skills(facts["skill"])),
+        _section("What was learned", _skills(facts["skill"], facts["masks"])),
         _section("Losses", _losses(facts, curves)),
         _section("What it fills in", _gallery(shown)),
         _section("What was hidden", _masks(facts["masks"])),
@@ -234,15 +242,14 @@ def _page(
 
 def verdict(skills: Mapping[str, Mapping[str, Any]]) -> str:
     """One sentence on all modalities: learned is what lies above the guess with its whole interval."""
-    learned = [n for n, s in skills.items() if s["low"] > 0]
-    rest = [n for n in skills if n not in learned]
     if not skills:
         return "Nothing was scored: this objective gives no answers, or nothing was asked."
+    learned = [n for n, s in skills.items() if s["low"] > 0]
+    rest = [n for n in skills if n not in learned]
     if not learned:
-        return f"Nothing was learned that a guess without context does not know: {_listed(rest)}."
-    if not rest:
-        return f"The model learned to use context in {_listed(learned)}."
-    return f"The model learned to use context in {_listed(learned)}, but not yet, beyond doubt, in {_listed(rest)}."
+        return f"No better than a guess that looks at no context: {_listed(rest)}."
+    words = f"The model learned to use context in {_listed(learned)}"
+    return f"{words}; in {_listed(rest)} it is not yet better than a guess." if rest else f"{words}."
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -259,21 +266,23 @@ def _tiles(facts: Mapping[str, Any]) -> str:
         "waiting for data": "-" if facts["waiting"] is None else f"{facts['waiting']:.1%}",
         f"on {machine}": facts["precision"] or "-",
     }
-    return '<dl class="tiles">' + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in tiles.items()) + "</dl>"
+    boxes = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in tiles.items())
+    return f'<dl class="tiles">{boxes}</dl>'
 
 
-def _skills(skills: Mapping[str, Mapping[str, Any]]) -> str:
+def _skills(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any]) -> str:
     if not skills:
         return "<p>No answer of this run could be scored.</p>"
-    guesses = {f"{n}: {s['guess']}" for n, s in skills.items()}
+    copied = max((m["kept"] for m in masks.values()), default=0.0)
     words = (
-        "<p><strong>Skill</strong> is the share of a guess's error that the model takes away: 1 − loss / baseline, over the tokens that "
-        "were asked in validation records, none of which was trained on. At 1 every answer is perfect; at 0 the model is no better than "
-        "the guess; below 0 it is worse. The <strong>baseline</strong> is the best guess that looks at no context "
-        f"({escape('; '.join(sorted(guesses)))}), so what is above 0 was read off the tokens that were left visible. Bars are 99 % "
-        "intervals over the records. Losses with different units, targets or vocabularies cannot be compared; skills of one target can.</p>"
+        "<p><strong>Skill</strong> is the share of a guess's error that the model takes away: 1 − loss / baseline, over all "
+        "tokens that were asked in validation records, none of which was trained on. At 1 every answer is perfect, at 0 the "
+        "model is no better than the guess, below 0 it is worse. The <strong>baseline</strong> is the best guess that looks "
+        "at no context, so what is above 0 was learned from the tokens around. Bars are 99 % intervals over the records."
+        + (f" Up to {copied:.0%} of what was asked was shown as it is, and so could be copied." if copied else "")
+        + "</p>"
     )
-    low = min(0.0, *(math.floor(s["low"] * 10) / 10 for s in skills.values()))
+    low = min([0.0, *(math.floor(s["low"] * 10) / 10 for s in skills.values() if math.isfinite(s["low"]))])
     head = ("modality", "skill", _axis(low), "loss", "baseline", "predicts", "records", "tokens")
     body = []
     for i, (name, s) in enumerate(skills.items()):
@@ -284,21 +293,20 @@ def _skills(skills: Mapping[str, Mapping[str, Any]]) -> str:
                 f'<span class="big">{_number(s["value"])}</span> <small>{_number(s["low"])} to {_number(s["high"])}</small>',
                 _bar(s["value"], s["low"], s["high"], low, f"c{i % 6}", name),
                 f"{_number(s['loss'])} <small>{escape(s['unit'])}</small>",
-                _number(s["baseline"]),
+                f"{_number(s['baseline'])} <small>{escape(s['guess'])}</small>",
                 escape(choice),
                 f"{s['records']:,}",
                 f"{s['tokens']:,}",
             )
         )
-    return words + _table(head, body, "skills", raw=True, names=("", "skill", "", *head[3:]))
+    return words + _table(head, body, "skills stack", raw=True, names=("", "skill", "", *head[3:]))
 
 
 def _axis(low: float) -> str:
-    return (
-        '<svg class="axis" role="img" aria-label="scale of the bars">'
-        + "".join(f'<text x="{_percent(x, low)}" y="11" text-anchor="{a}">{_number(x, 1)}</text>' for x, a in _ticks_of_bar(low))
-        + "</svg>"
+    texts = (
+        f'<text x="{_percent(x, low)}" y="11" text-anchor="{anchor}">{_number(x, 1)}</text>' for x, anchor in _ticks_of_bar(low)
     )
+    return f'<svg class="axis" role="img" aria-label="scale of the bars">{"".join(texts)}</svg>'
 
 
 def _ticks_of_bar(low: float) -> list[tuple[float, str]]:
@@ -307,13 +315,16 @@ def _ticks_of_bar(low: float) -> list[tuple[float, str]]:
 
 
 def _bar(value: float, least: float, most: float, low: float, colour: str, name: str) -> str:
-    at = {k: _percent(max(low, min(1.0, v)), low) for k, v in (("v", value), ("a", least), ("b", most), ("0", 0.0), ("h", 0.5))}
+    v, a, b, zero, half = (_percent(max(low, min(1.0, x)), low) for x in (value, least, most, 0.0, 0.5))
+    label = escape(f"skill of {name}: {value:.3f}, from {least:.3f} to {most:.3f}")
     return (
-        f'<svg class="bar {colour}" role="img" aria-label="skill of {escape(name)}: {value:.3f}, from {least:.3f} to {most:.3f}">'
+        f'<svg class="bar {colour}" role="img" aria-label="{label}">'
         f'<line class="track" x1="0" x2="100%" y1="14" y2="14"/>'
-        f'<line class="grid" x1="{at["h"]}" x2="{at["h"]}" y1="4" y2="24"/><line class="zero" x1="{at["0"]}" x2="{at["0"]}" y1="2" y2="26"/>'
-        f'<line class="from0" x1="{at["0"]}" x2="{at["v"]}" y1="14" y2="14"/>'
-        f'<line class="interval" x1="{at["a"]}" x2="{at["b"]}" y1="14" y2="14"/><circle cx="{at["v"]}" cy="14" r="4.5"/></svg>'
+        f'<line class="grid" x1="{half}" x2="{half}" y1="4" y2="24"/>'
+        f'<line class="zero" x1="{zero}" x2="{zero}" y1="2" y2="26"/>'
+        f'<line class="from0" x1="{zero}" x2="{v}" y1="14" y2="14"/>'
+        f'<line class="interval" x1="{a}" x2="{b}" y1="14" y2="14"/>'
+        f'<circle cx="{v}" cy="14" r="4.5"/></svg>'
     )
 
 
@@ -326,25 +337,29 @@ def _percent(value: float, low: float) -> str:
 
 
 def _losses(facts: Mapping[str, Any], curves: Mapping[str, Curve]) -> str:
+    names = list(facts["skill"])
     baselines = {f"{n}/{s['target']}": s for n, s in facts["skill"].items()}
     charts = []
     for term, curve in curves.items():
-        final, skill = facts["losses"][term], baselines.get(term)
-        order = list(facts["skill"]).index(term.split("/")[0]) if skill else 0
-        baseline = skill["baseline"] if skill else None
         asked = [row for row in curve if row[2] and math.isfinite(row[1])]
-        numbers = {"training": final["train"], "validation": final["validation"], "guess": baseline}
-        words = " · ".join(f"{k} {_number(v)}" for k, v in numbers.items() if v is not None)
+        if not asked:
+            continue
+        final, skill, name = facts["losses"][term], baselines.get(term), term.split("/")[0]
+        numbers = {"training": final["train"], "validation": final["validation"], "guess": skill and skill["baseline"]}
+        known = {k: v for k, v in numbers.items() if v is not None and math.isfinite(v)}
+        words = " · ".join(f"{k} {_number(v)}" for k, v in known.items())
         unit = f" <small>{escape(skill['unit'])}</small>" if skill else ""
-        if asked:
-            chart = _Chart.of(asked, final["validation"], baseline)
-            drawn = chart.svg(f"c{order % 6}", f"loss {term} over {asked[-1][0]} steps: {words}")
-            charts.append(f"<figure><figcaption><strong>{escape(term)}</strong><br>{escape(words)}{unit}</figcaption>{drawn}</figure>")
+        colour = f"c{names.index(name) % 6 if name in names else 0}"
+        chart = _Chart.of(asked, known.get("validation"), known.get("guess"))
+        drawn = chart.svg(colour, f"loss {term} over {asked[-1][0]} steps: {words}")
+        caption = f"<figcaption><strong>{escape(term)}</strong><br>{escape(words)}{unit}</figcaption>"
+        charts.append(f"<figure>{caption}{drawn}</figure>")
     if not charts:
         return "<p>No losses were kept.</p>"
     words = (
-        "<p>Thin: the loss of each step. Thick: its mean over a twenty-fifth of the run. Ring: validation, asked as at the end of training. "
-        f"Dashes: the guess without context. The training loss in words is the mean of the last {LAST:.0%} of the steps.</p>"
+        "<p>Thin: the loss of each step. Thick: its mean over a twenty-fifth of the run. Ring: validation, asked as at the end "
+        "of training. Dashes: the guess without context. Training losses in words are means of the last "
+        f"{LAST:.0%} of the steps.</p>"
     )
     return words + f'<div class="charts">{"".join(charts)}</div>'
 
@@ -391,7 +406,8 @@ class _Chart:
         def path(values: np.ndarray) -> str:
             return " ".join(f"{x(s):.1f},{y(v):.1f}" for s, v in zip(self.steps, values, strict=True))
 
-        marks = [f'<polyline class="raw" points="{path(self.raw)}"/>', f'<polyline class="smooth" points="{path(self.smooth)}"/>']
+        curves = {"raw": self.raw, "smooth": self.smooth}
+        marks = [f'<polyline class="{kind}" points="{path(values)}"/>' for kind, values in curves.items()]
         if self.baseline is not None:
             at = y(self.baseline)
             marks.append(f'<line class="guess" x1="{self.LEFT}" x2="{self.RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
@@ -402,11 +418,10 @@ class _Chart:
             f'<text x="{self.LEFT - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:g}</text>'
             for t in ticks
         ]
-        grid += [
-            f'<text x="{x(t):.1f}" y="{self.BOTTOM + 15}" text-anchor="{"end" if t > 0.97 * last else "middle"}">{t:,.0f}</text>'
-            for t in _ticks(0.0, last, 4)
-            if t <= last
-        ]
+        for t in _ticks(0.0, last, 4):
+            if t <= last:
+                anchor = "end" if t > 0.97 * last else "middle"
+                grid.append(f'<text x="{x(t):.1f}" y="{self.BOTTOM + 15}" text-anchor="{anchor}">{t:,.0f}</text>')
         axes = (
             f'<text x="{(self.LEFT + self.RIGHT) / 2}" y="{self.BOTTOM + 31}" text-anchor="middle">step</text>'
             f'<text transform="translate(10 {(self.TOP + self.BOTTOM) / 2}) rotate(-90)" text-anchor="middle">'
@@ -420,7 +435,8 @@ def _window(values: np.ndarray, width: int) -> np.ndarray:
     """Sums over ``width`` neighbours, fewer at the ends."""
     sums = np.concatenate([[0.0], values.cumsum()])
     at = np.arange(len(values))
-    return sums[np.minimum(len(values), at + width // 2 + 1)] - sums[np.maximum(0, at - (width - 1) // 2)]
+    first, end = np.maximum(0, at - (width - 1) // 2), np.minimum(len(values), at + width // 2 + 1)
+    return np.asarray(sums[end] - sums[first])
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -444,8 +460,8 @@ def _gallery(shown: Mapping[str, list[list[Picture]]]) -> str:
     if not shown:
         return "<p>No modality of this run makes pictures.</p>"
     words = (
-        "<p>Some validation records, chosen by their keys and not by how well they went: as they are, as the model saw them, and with its "
-        "likeliest answers. What was asked is shown as hidden. Point at a word to see what was there.</p>"
+        "<p>Some validation records, chosen by their keys and not by how well they went: as they are, as the model saw them, "
+        "and with its likeliest answers. What was asked is shown as hidden. Point at a word to see what was there.</p>"
     )
     legend = "".join(f'<span class="w {mark}">{mark}</span>' for mark in ("hidden", "right", "wrong"))
     parts = []
@@ -461,9 +477,9 @@ def _picture(picture: Picture) -> str:
     caption = f"<figcaption>{escape(picture.caption)}</figcaption>"
     if isinstance(picture, Raster):
         height, width = picture.pixels.shape[:2]
-        shown = min(620, round(148 * width / height))
-        image = f'<img alt="{escape(picture.caption)}" src="{data_uri(picture)}" width="{width}" height="{height}" style="width:{shown}px">'
-        return f'<figure class="raster">{image}{caption}</figure>'
+        kind = "raster small" if width <= 1.6 * height else "raster"
+        image = f'<img alt="{escape(picture.caption)}" src="{data_uri(picture)}" width="{width}" height="{height}">'
+        return f'<figure class="{kind}">{image}{caption}</figure>'
     words = "".join(_word(*word) for word in picture.words)
     return f'<figure class="marked">{caption}<p>{words}</p></figure>'
 
@@ -494,9 +510,22 @@ def _masks(masks: Mapping[str, Any]) -> str:
 
 
 def _data(sources: Sequence[Mapping[str, Any]]) -> str:
-    rows = [(s["name"], f"{s['title']}. {s['url']}".rstrip(". ") + ".", s["licence"], f"{s['train']:,}", f"{s['validation']:,}") for s in sources]
-    words = "<p>A record is in training or in validation by its own content, so equal records are never on both sides.</p>"
-    return words + _table(("source", "what it is", "licence", "training records", "validation records"), rows)
+    head = ("source", "what it is", "licence", "training", "validation")
+    rows = [
+        (
+            f"<strong>{escape(s['name'])}</strong>",
+            f"{escape(s['title'])} <small>{escape(s['url'])}</small>",
+            escape(s["licence"]),
+            f"{s['train']:,}",
+            f"{s['validation']:,}",
+        )
+        for s in sources
+    ]
+    words = (
+        "<p>Records of each source. Where it names no validation set of its own, a record falls on one side by its content "
+        "alone, so equal records are never on both.</p>"
+    )
+    return words + _table(head, rows, "sources stack", raw=True, names=("", "", "licence", *head[3:]))
 
 
 def _model(facts: Mapping[str, Any]) -> str:
@@ -504,9 +533,10 @@ def _model(facts: Mapping[str, Any]) -> str:
     rows = [(part, f"{n:,}", f"{n / max(1, counts['total']):.1%}") for part, n in counts.items()]
     waiting = "" if facts["waiting"] is None else f", {facts['waiting']:.1%} of the time waiting for data"
     words = (
-        f"<p>{facts['steps']:,} steps over {facts['tokens']:,} tokens (real ones, there is no padding) in {_duration(facts['seconds'])}: "
-        f"{facts['tokens_per_second']:,.0f} tokens a second{waiting}. Seed {facts['seed']}, {facts['processes']} process(es) on "
-        f"{escape(facts['device'])}, precision {escape(facts['precision'] or 'not told')}.</p>"
+        f"<p>{facts['steps']:,} steps over {facts['tokens']:,} tokens (real ones, there is no padding) in "
+        f"{_duration(facts['seconds'])}: {facts['tokens_per_second']:,.0f} tokens a second{waiting}. "
+        f"Processes: {facts['processes']}, on {escape(facts['device'])}. Seed: {facts['seed']}. "
+        f"Precision: {escape(facts['precision'] or 'not told')}.</p>"
     )
     return words + _table(("part", "parameters", "share"), rows)
 
@@ -558,15 +588,16 @@ def _duration(seconds: float) -> str:
 
 
 STYLE = """
-:root { color-scheme: light dark; --page: #fbfaf7; --ink: #22252a; --soft: #666b73; --line: #e5e2da; --card: #fff; --quiet: #efece4;
-  --c0: #3366b0; --c1: #b85c1e; --c2: #237f5d; --c3: #86499f; --c4: #8a6d1b; --c5: #b03a62;
+:root { color-scheme: light dark; --page: #fbfaf7; --ink: #22252a; --soft: #666b73; --line: #e5e2da; --card: #fff;
+  --quiet: #efece4; --c0: #3366b0; --c1: #b85c1e; --c2: #237f5d; --c3: #86499f; --c4: #8a6d1b; --c5: #b03a62;
   --right: #1c7a46; --right-bg: #dff2e4; --wrong: #a8321f; --wrong-bg: #fbe4dd; }
-@media (prefers-color-scheme: dark) { :root { --page: #16181c; --ink: #e4e5e8; --soft: #9aa0a8; --line: #2e3238; --card: #1d2025;
-  --quiet: #2a2e34; --c0: #7fa8e6; --c1: #e79a62; --c2: #62c39c; --c3: #c391dc; --c4: #d2b35a; --c5: #e985a6;
+@media (prefers-color-scheme: dark) { :root { --page: #16181c; --ink: #e4e5e8; --soft: #9aa0a8; --line: #2e3238;
+  --card: #1d2025; --quiet: #2a2e34; --c0: #7fa8e6; --c1: #e79a62; --c2: #62c39c; --c3: #c391dc; --c4: #d2b35a; --c5: #e985a6;
   --right: #7fd8a2; --right-bg: #1c3a28; --wrong: #f0a08c; --wrong-bg: #47251d; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1080px; padding: 56px 32px 96px; background: var(--page); color: var(--ink);
-  font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; font-variant-numeric: tabular-nums; }
+  font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  font-variant-numeric: tabular-nums; }
 h1 { margin: 0; font-size: 40px; line-height: 1.15; letter-spacing: -.02em; overflow-wrap: anywhere; }
 h2 { margin: 72px 0 8px; font-size: 22px; letter-spacing: -.01em; }
 h3 { margin: 40px 0 8px; font-size: 17px; }
@@ -583,17 +614,22 @@ small { color: var(--soft); font-size: 13px; white-space: nowrap; }
 strong[class^=c], h3[class^=c] { color: var(--c); }
 .scroll { overflow-x: auto; margin: 16px 0; }
 table { border-collapse: collapse; width: 100%; font-size: 15px; }
-th, td { padding: 9px 18px 9px 0; text-align: right; vertical-align: middle; border-bottom: 1px solid var(--line); font-weight: 400; }
+th, td { padding: 9px 18px 9px 0; text-align: right; vertical-align: middle; border-bottom: 1px solid var(--line);
+  font-weight: 400; }
 th:first-child, td:first-child { text-align: left; } th:last-child, td:last-child { padding-right: 0; }
 thead th { font-size: 13px; color: var(--soft); vertical-align: bottom; }
-.skills small { display: block; } .skills td:nth-child(3), .skills th:nth-child(3) { width: 30%; min-width: 180px; }
-.skills td:nth-child(6) { max-width: 12ch; } .big { font-size: 20px; font-weight: 600; }
+.skills small { display: block; max-width: 22ch; margin-left: auto; white-space: normal; line-height: 1.35; }
+.skills td:nth-child(3), .skills th:nth-child(3) { width: 26%; min-width: 180px; }
+.skills td:nth-child(2) small { white-space: nowrap; }
+.sources td:nth-child(-n+3), .sources th:nth-child(-n+3) { text-align: left; } .sources small { display: block; }
+.skills td:nth-child(6) { max-width: 13ch; } .big { font-size: 20px; font-weight: 600; }
 .bar { display: block; width: 100%; height: 28px; } .axis { display: block; width: 100%; height: 14px; overflow: visible; }
 .track { stroke: var(--line); } .grid { stroke: var(--line); } .zero { stroke: var(--soft); }
 .from0 { stroke: var(--c); stroke-width: 3; stroke-opacity: .35; }
 .interval { stroke: var(--c); stroke-width: 9; stroke-opacity: .4; stroke-linecap: butt; } .bar circle { fill: var(--c); }
 svg text { font-size: 12px; fill: var(--soft); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 32px 40px; margin-top: 24px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 32px 40px;
+  margin-top: 24px; }
 figure { margin: 0; } figcaption { font-size: 14px; color: var(--soft); } figcaption strong { color: var(--ink); }
 .chart { display: block; width: 100%; height: auto; margin-top: 8px; }
 .chart polyline { fill: none; stroke: var(--c); stroke-linejoin: round; } .raw { stroke-opacity: .35; stroke-width: .8; }
@@ -602,12 +638,14 @@ figure { margin: 0; } figcaption { font-size: 14px; color: var(--soft); } figcap
 .records { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 16px; }
 .record { display: flex; flex-wrap: wrap; gap: 14px 18px; align-content: flex-start; padding: 18px; background: var(--card);
   border: 1px solid var(--line); border-radius: 12px; min-width: 0; }
-.raster { max-width: 100%; } .raster figcaption { font-size: 13px; max-width: 148px; }
-.raster img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; border-radius: 4px; }
+.raster { flex: 1 1 100%; } .small { flex: 1 1 0; min-width: 90px; max-width: 148px; }
+.raster figcaption { font-size: 13px; line-height: 1.4; }
+.raster img { display: block; width: 100%; height: auto; max-height: 170px; image-rendering: pixelated;
+  border-radius: 4px; margin-bottom: 5px; }
 .marked { width: 100%; min-width: 0; } .marked figcaption { font-size: 13px; }
-.marked p { margin: 2px 0 0; max-width: none; max-height: 11em; overflow: auto; color: var(--ink); font-size: 15px; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-.w { padding: 1px 3px; margin: 0 1px; border-radius: 4px; }
+.marked p { margin: 2px 0 0; max-width: none; max-height: 11em; overflow: auto; color: var(--ink); font-size: 15px;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+.w { padding: 1px 3px; margin: 0 1px; border-radius: 4px; white-space: nowrap; }
 .hidden { background: var(--quiet); color: var(--soft); border-bottom: 2px dotted var(--soft); }
 .right { background: var(--right-bg); color: var(--right); border-bottom: 2px solid var(--right); }
 .wrong { background: var(--wrong-bg); color: var(--wrong); text-decoration: underline wavy 1px; text-underline-offset: 3px; }
@@ -618,13 +656,14 @@ summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 @media (max-width: 640px) {
   body { padding: 32px 16px 64px; } h1 { font-size: 30px; } h2 { margin-top: 56px; } .verdict { font-size: 18px; }
-  .tiles { grid-template-columns: 1fr 1fr; }
-  .skills thead { display: none; } .skills, .skills tbody, .skills tr, .skills th, .skills td { display: block; width: 100%; }
-  .skills tr { padding: 14px 0; border-bottom: 1px solid var(--line); }
-  .skills th, .skills td { padding: 2px 0; border: 0; text-align: left; }
+  .tiles { grid-template-columns: 1fr 1fr; } table { font-size: 14px; } th, td { padding-right: 12px; }
+  .stack thead { display: none; } .stack, .stack tbody, .stack tr, .stack th, .stack td { display: block; width: 100%; }
+  .stack tr { padding: 14px 0; border-bottom: 1px solid var(--line); }
+  .stack th, .stack td { padding: 2px 0; border: 0; text-align: left; }
+  .stack td[data-label]::before { content: attr(data-label) " "; color: var(--soft); font-size: 13px; }
+  .stack small { white-space: normal; overflow-wrap: anywhere; }
   .skills td:nth-child(3) { width: 100%; } .skills td:nth-child(6) { max-width: none; }
-  .skills small { display: inline; margin-left: 6px; white-space: normal; }
-  .skills td[data-label]::before { content: attr(data-label) " "; color: var(--soft); font-size: 13px; }
+  .skills small { display: inline; margin-left: 6px; }
 }
 @media print { body { max-width: none; padding: 0; } .record, figure { break-inside: avoid; } }
 """

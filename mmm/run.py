@@ -44,13 +44,10 @@ def run(
     if not isinstance(steps, int) or steps < 1:
         raise BadRecipe(f"{path}: trainer.max_steps is {steps!r}; a run needs a number of steps, at least 1")
     _check_launcher(trainer_values)
-    checkpoint = _claim(folder, recipe, resume)
     cli = build(recipe, _trainer_defaults(folder, steps, checkpoint_every or max(1, steps // 10)))
+    checkpoint = _claim(folder, recipe, resume)
     cli.model.recipe = dump(recipe.values)
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    last = folder / "checkpoints" / f"step-{cli.trainer.global_step}.ckpt"
-    if not last.exists():
-        cli.trainer.save_checkpoint(last)
     return folder
 
 
@@ -115,26 +112,17 @@ def _check_launcher(trainer: dict[str, Any]) -> None:
 
 
 def _trainer_defaults(folder: Path, steps: int, every: int) -> dict[str, Any]:
-    from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from .checkpoint import AtomicCheckpointIO
+    from .checkpoint import AtomicCheckpointIO, Checkpoints
+    from .progress import progress
     from .report import Report
     from .runlog import RunLog
 
     runlog = RunLog()
-    saved = ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="step-{step}",
-        auto_insert_metric_name=False,
-        every_n_train_steps=every,
-        monitor="step",
-        mode="max",
-        save_top_k=2,
-    )
     return {
         "default_root_dir": str(folder),
-        "callbacks": [runlog, Report(runlog), saved],
+        "callbacks": [runlog, Report(runlog), progress(), Checkpoints(folder / "checkpoints", every)],
         "logger": TensorBoardLogger(folder, name="", version="tensorboard"),
         "plugins": [AtomicCheckpointIO()],
         "use_distributed_sampler": False,
@@ -142,5 +130,6 @@ def _trainer_defaults(folder: Path, steps: int, every: int) -> dict[str, Any]:
         "val_check_interval": steps,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
+        "enable_progress_bar": False,
         "log_every_n_steps": 10,
     }

@@ -28,9 +28,9 @@ HEADER = ("step", "term", "total", "count")
 class RunLog(Callback):
     """Writes ``losses.csv``, measures the pace, and keeps the data's cursor at the step that was last taken.
 
-    ``losses.csv`` has a row a step and term: the sum of its losses and what it is a sum over, over all processes, to the last bit;
-    their ratio is the loss. A resumed run first cuts off what was written after its checkpoint. The pace is kept in the checkpoint, so
-    a summary is one of the whole run.
+    ``losses.csv`` has a row a step and term: the sum of its losses and what it is a sum over, over all processes, to the
+    last bit; their ratio is the loss. A resumed run first cuts off what was written after its checkpoint. The pace is kept
+    in the checkpoint, so a summary is one of the whole run.
     """
 
     def __init__(self) -> None:
@@ -44,8 +44,9 @@ class RunLog(Callback):
     def summary(self) -> dict[str, Any]:
         """The pace of the whole run, and the validation loss of each term, the last that was measured.
 
-        ``tokens`` are real ones: there is no padding. ``seconds`` are those of training, without validation and reports; ``waiting`` is
-        the share of them in which the first process waited for data, None where another profiler than the default is in use.
+        ``tokens`` are real ones: there is no padding. ``seconds`` are those of training, without validation and reports;
+        ``waiting`` is the share of them in which the first process waited for data, None where another profiler than the
+        default is in use.
         """
         seconds = self._elapsed()
         return {
@@ -61,8 +62,8 @@ class RunLog(Callback):
     # -- hooks -----------------------------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if type(trainer.profiler) is PassThroughProfiler:  # the one place that Lightning tells of waiting
-            trainer.profiler = self._clock
+        if type(trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
+            trainer.profiler = self._clock  # type: ignore[attr-defined]  # the one place where Lightning tells of waiting
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._steps, self._processes = trainer.global_step, trainer.world_size
@@ -73,8 +74,11 @@ class RunLog(Callback):
             self._rows = path.open("a", newline="", encoding="utf-8")
         self._since = perf_counter()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: StepBatch, batch_idx: int) -> None:
-        """Callbacks that save come after this one, so a checkpoint has the cursor of its own step, and none is written of a loss gone bad.
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
+    ) -> None:
+        """Callbacks that save come after this one, so a checkpoint has the cursor of its own step, and none is written of a
+        loss gone bad.
 
         Raises:
             ValueError: a loss is not finite.
@@ -159,8 +163,9 @@ def check_finite(terms: Sequence[Term], step: int) -> None:
     for term in terms:
         if not math.isfinite(float(term.total)):
             raise ValueError(
-                f"step {step}: the loss {term.name!r} is {float(term.total)}. The step was taken, so the weights in memory are spoilt; the "
-                "checkpoints on disk are from before. Resume with a lower learning rate, a longer warm-up, or gradient clipping"
+                f"step {step}: the loss {term.name!r} is {float(term.total)}. The step was taken, so the weights in memory are "
+                "spoilt; the checkpoints on disk are from before. Resume with a lower learning rate, a longer warm-up, or "
+                "gradient clipping"
             )
 
 

@@ -71,8 +71,8 @@ class Score:
 def evaluate(training: Training, data: Data, records: int | None = None) -> dict[str, Skill]:
     """The skill of each modality, at its first target, on the validation records.
 
-    The views are those of validation: asked as at the end of training, by the records' own randomness. All processes take part and all
-    get the result, which is that of one process.
+    The views are those of validation: asked as at the end of training, by the records' own randomness. All processes take
+    part and all get the result, which is that of one process.
 
     Args:
         training: built. data: read.
@@ -99,7 +99,7 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
     for name in training.model.names:
         found = sorted((s for share, _ in shares for s in share.get(name, [])), key=lambda s: (s.sample, s.loss))
         if sum(s.baseline for s in found) == 0:
-            log.warning("skill of %r: no validation token was asked, or guessing makes no error; there is no skill to tell", name)
+            log.warning("skill of %r: nothing was asked in validation, or guessing makes no error; there is none to tell", name)
             continue
         its_facts = next(f[name] for _, f in shares if name in f)
         skills[name] = _skill(found, training.draw.stream("bootstrap").stream(name), its_facts)
@@ -136,7 +136,7 @@ def first_answers(answers: Sequence[Answer]) -> dict[str, Answer]:
 
 
 def context_free(training: Training, data: Data, name: str, target: Target, records: int | None = None) -> Baseline:
-    """The best guess without context, of all target tokens of training records. The records are read as validation reads its own."""
+    """The best guess without context, of all target tokens of training records, read as validation reads its own."""
     found = data.training_records(name)
     most = BASELINE_RECORDS if records is None else records
     if len(found) > most:
@@ -205,7 +205,8 @@ def _skill(scores: Sequence[Score], draw: Draw, facts: dict[str, Any]) -> Skill:
 def interval(loss_R: np.ndarray, baseline_R: np.ndarray, draw: Draw) -> tuple[float, float]:
     """The 99 % percentile interval of 1 - sum(loss) / sum(baseline), from 2000 resamplings of the records.
 
-    Paper: Efron 1979, "Bootstrap methods: another look at the jackknife"; records, not tokens, are drawn: tokens of one are alike.
+    Records, not tokens, are drawn: the tokens of one are alike.
+    Paper: Efron 1979, "Bootstrap methods: another look at the jackknife", doi:10.1214/aos/1176344552.
     """
     numbers = np.random.default_rng(draw.seed())
     records = len(loss_R)

@@ -48,7 +48,7 @@ class Example:
         return [Record("memory", i, raw, f"record {i}".encode()) for i, raw in enumerate(self.raws)]
 
 
-def _text(name: str, **arguments: Any) -> Callable[[], Modality]:
+def _text(**arguments: Any) -> Callable[[], Modality]:
     def make() -> Modality:
         from mmm.modalities.text import Text
 
@@ -133,9 +133,9 @@ def _write_wav(folder: Path) -> Path:
 LOGMEL = {"rate": 4000, "mels": 8, "max_seconds": 0.6, "hop_ms": 20.0}
 
 EXAMPLES = {
-    "Text": Example(_text("bpe", vocabulary=300, max_length=40), TEXTS, operator.eq, True, _write_text),
+    "Text": Example(_text(vocabulary=300, max_length=40), TEXTS, operator.eq, True, _write_text),
     "Text, whole words": Example(
-        _text("words", vocabulary=120, algorithm="wordpiece", unit="word", max_length=64, positions="learned", norm=True),
+        _text(vocabulary=120, algorithm="wordpiece", unit="word", max_length=64, positions="learned", norm=True),
         TEXTS,
         fitted=True,
     ),

@@ -85,7 +85,8 @@ def binds(target: Target, tokens) -> bool:
     try:
         target.bind("own", tokens.tokenizers["own"])
     except ValueError as error:
-        assert "'own'" in str(error), f"{type(target).__name__} refuses a modality without naming it: {error}"
+        if "'own'" not in str(error):
+            raise AssertionError(f"{type(target).__name__} refuses a modality without naming it: {error}") from error
         return False
     return True
 

@@ -56,7 +56,9 @@ def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
     """(absolute module, whether it is imported with the file, line) of every import, those inside functions too."""
     package = ("mmm", *path.relative_to(MMM).parts[:-1])
     late = {n for f in ast.walk(tree(path)) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)}
-    late |= {n for i in ast.walk(tree(path)) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test) for n in ast.walk(i)}
+    late |= {
+        n for i in ast.walk(tree(path)) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test) for n in ast.walk(i)
+    }
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -140,7 +142,12 @@ def test_the_core_names_no_modality_and_no_method():
                 found = re.search(MODALITIES, node.value.lower()) or re.search(METHODS, node.value.lower())
                 if found:
                     bad.append(f"{name_of(path)}:{node.lineno} says {found[0]!r}")
-            names = [getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "arg", None), getattr(node, "name", None)]
+            names = [
+                getattr(node, "id", None),
+                getattr(node, "attr", None),
+                getattr(node, "arg", None),
+                getattr(node, "name", None),
+            ]
             for name in filter(lambda n: isinstance(n, str), names):
                 if re.search(METHODS, name.lower()):
                     bad.append(f"{name_of(path)}:{node.lineno} names {name!r}")
@@ -165,13 +172,17 @@ def test_no_global_random_state():
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and dotted(node.func).endswith("nn.Parameter"):
                 allowed |= set(ast.walk(node))
-            if isinstance(node, ast.FunctionDef) and "random.setstate(" in ast.unparse(node):  # a library's draw, keyed and undone
+            if isinstance(node, ast.FunctionDef) and "random.setstate(" in ast.unparse(
+                node
+            ):  # a library's draw, keyed and undone
                 allowed |= set(ast.walk(node))
         for node in ast.walk(tree(path)):
             if not isinstance(node, ast.Call) or node in allowed:
                 continue
             name = dotted(node.func)
-            own_generator = any(k.arg == "generator" for k in node.keywords) or re.fullmatch(r"np\.random\.(default_rng|Generator)", name)
+            own_generator = any(k.arg == "generator" for k in node.keywords) or re.fullmatch(
+                r"np\.random\.(default_rng|Generator)", name
+            )
             if not GLOBAL.fullmatch(name) or name.startswith("nn.init.") or own_generator:
                 continue
             if name_of(path) == "core/training.py" and name in ("torch.manual_seed", "torch.cuda.manual_seed_all"):
@@ -185,9 +196,9 @@ def test_nothing_unpickles_and_nothing_is_executed():
     for path in FILES:
         where = name_of(path)
         for module, _, line in imports(path):
-            if module.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"):
-                if package_of(path) != "testing":  # which writes pickles, to see that they can be written
-                    bad.append(f"{where}:{line} imports {module}")
+            risky = module.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
+            if risky and package_of(path) != "testing":  # which writes pickles, to see that they can be written
+                bad.append(f"{where}:{line} imports {module}")
         for node in ast.walk(tree(path)):
             if not isinstance(node, ast.Call):
                 continue
@@ -220,7 +231,9 @@ def classes(file: str) -> list[type]:
     """Public concrete classes of the family's base in one file."""
     base = load(OTHER_BASE.get(file, FAMILIES[file.split("/")[0]]))
     module = importlib.import_module("mmm." + file.removesuffix(".py").replace("/", "."))
-    own = [c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__ and not n.startswith("_")]
+    own = [
+        c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__ and not n.startswith("_")
+    ]
     return [c for c in own if issubclass(c, base) and not inspect.isabstract(c)]
 
 
@@ -228,9 +241,11 @@ def classes(file: str) -> list[type]:
 def test_one_documented_class_a_file(file):
     own = classes(file)
     names = [c.__name__ for c in own]
-    assert len(own) == 1 or (file in SEVERAL and own), f"mmm/{file} has {len(own)} public classes of its family ({names}); one concept a file."
+    assert len(own) == 1 or (file in SEVERAL and own), (
+        f"mmm/{file} has {len(own)} public classes of its family ({names}); one concept a file."
+    )
     for cls in own:
-        assert cls.__doc__ and "__doc__" in vars(cls), f"{cls.__name__} in mmm/{file} has no docstring."
+        assert vars(cls).get("__doc__"), f"{cls.__name__} in mmm/{file} has no docstring."
         wants_paper = file.split("/")[0] != "modalities" and file not in SEVERAL and cls.__name__ not in WITHOUT_PAPER
         assert not wants_paper or "Paper:" in cls.__doc__, (
             f"{cls.__name__} in mmm/{file}: name its source in a line 'Paper: ..., arXiv:...', or list it in WITHOUT_PAPER."
@@ -254,7 +269,10 @@ def test_every_module_begins_with_a_docstring():
 
 
 def test_no_file_is_large():
-    faults([f"{name_of(p)}: {p.stat().st_size} bytes" for p in FILES if p.stat().st_size > LARGEST], f"Over {LARGEST} bytes; split by concept:")
+    faults(
+        [f"{name_of(p)}: {p.stat().st_size} bytes" for p in FILES if p.stat().st_size > LARGEST],
+        f"Over {LARGEST} bytes; split by concept:",
+    )
 
 
 def names() -> list[str]:
@@ -267,10 +285,12 @@ def test_public_names_are_the_golden_ones():
     golden = GOLDEN.read_text(encoding="utf-8").splitlines()
     gone, new = sorted(set(golden) - set(names())), sorted(set(names()) - set(golden))
     assert not gone, (
-        f"Public names have gone: {gone}. A published name is a contract: keep it, or deprecate it with version and replacement. "
-        "If it was never released, run `python tests/test_structure.py`."
+        f"Public names have gone: {gone}. A published name is a contract: keep it, or deprecate it with version and "
+        "replacement. If it was never released, run `python tests/test_structure.py`."
     )
-    assert not new, f"New public names: {new}. If they are meant to stay, run `python tests/test_structure.py` and commit the list."
+    assert not new, (
+        f"New public names: {new}. If they are meant to stay, run `python tests/test_structure.py` and commit the list."
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ class Head(nn.Module):
     - ``linear``: one product.
     - ``transform``: dense, GELU, LayerNorm, then the product (BERT, arXiv:1810.04805; ESM-2's is the same).
     - ``tied``: ``transform`` whose product is the modality's own embedding (BERT, ESM-2).
-    - ``cosine``: projection to 256, cosine similarity with learned codes over a temperature of 0.1 (HuBERT, arXiv:2106.07447, eq. 3).
+    - ``cosine``: projection to 256, cosine similarity with learned codes over a temperature of 0.1 (HuBERT,
+    arXiv:2106.07447, eq. 3).
 
     Args:
         width: D. size: V.
@@ -36,7 +37,9 @@ class Head(nn.Module):
             if tied is None:
                 raise ValueError("a tied head needs a modality with an embedding of ids; choose linear or transform")
             if tied.shape != (size, width):
-                raise ValueError(f"a tied head needs an embedding of shape {(size, width)}, the modality has {tuple(tied.shape)}")
+                raise ValueError(
+                    f"a tied head needs an embedding of shape {(size, width)}, the modality has {tuple(tied.shape)}"
+                )
             self.weight = tied
             self.bias = nn.Parameter(torch.zeros(size))
         elif kind == "cosine":
@@ -51,6 +54,6 @@ class Head(nn.Module):
             y = nn.functional.normalize(self.project(y_ND).float(), dim=-1)
             return y @ nn.functional.normalize(self.codes.float(), dim=-1).T / 0.1
         if self.kind == "linear":
-            return self.output(y_ND)
+            return self.output(y_ND)  # type: ignore[no-any-return]
         y_ND = self.transform(y_ND)
         return nn.functional.linear(y_ND, self.weight, self.bias) if self.kind == "tied" else self.output(y_ND)

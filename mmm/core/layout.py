@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,15 +92,15 @@ class Layout:
         """Segment ``s`` alone, as a slice; for rules, which ask about one segment at a time."""
         first = sum(self.lengths[:s])
         at = slice(first, first + self.lengths[s])
-        fields = {f: getattr(self, f)[at] for f in ("modality_T", "position_TC", "unit_T", "maskable_T")}
-        names = {f: getattr(self, f)[s : s + 1] for f in ("sample_S", "epoch_S", "part_S", "group_S")}
+        fields: dict[str, Any] = {f: getattr(self, f)[at] for f in ("modality_T", "position_TC", "unit_T", "maskable_T")}
+        names: dict[str, Any] = {f: getattr(self, f)[s : s + 1] for f in ("sample_S", "epoch_S", "part_S", "group_S")}
         segment_T = torch.zeros_like(self.segment_T[at])
-        return replace(self, segment_T=segment_T, lengths=(self.lengths[s],), runs=(), **fields, **names)
+        return replace(replace(self, **fields, **names), segment_T=segment_T, lengths=(self.lengths[s],), runs=())
 
     def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on ``device``."""
-        moved = {k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **{k: v for k, v in moved.items() if k in Layout.__dataclass_fields__})
+        fields: dict[str, Any] = {f: getattr(self, f) for f in Layout.__dataclass_fields__}
+        return replace(self, **{f: v.to(device, non_blocking=True) for f, v in fields.items() if isinstance(v, Tensor)})
 
 
 def lengths_to_segments(lengths: Sequence[int]) -> Tensor:

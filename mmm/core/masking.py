@@ -87,10 +87,11 @@ class Masking(ABC):
         layout = tokens.layout
         shape = (layout.segments, len(tokens.names))
         flat_T = layout.segment_T * shape[1] + layout.modality_T
-        free_T = layout.maskable_T
+        size_U = torch.bincount(layout.unit_T)
+        free_U = torch.bincount(layout.unit_T[layout.maskable_T], minlength=len(size_U)) == size_U
+        free_T = free_U[layout.unit_T]  # a unit that is maskable only in part is never hidden
         maskable = torch.bincount(flat_T[free_T], minlength=shape[0] * shape[1]).view(shape)
         high = torch.round(self.rates(tokens, progress, draw).double()[:, None] * maskable).long()
-        size_U = torch.bincount(layout.unit_T[free_T]) if bool(free_T.any()) else torch.ones(1, dtype=torch.int64)
         slack = torch.zeros(shape[0] * shape[1], dtype=torch.int64)
         slack.scatter_reduce_(0, flat_T[free_T], size_U[layout.unit_T[free_T]] - 1, "amax")
         return torch.stack([(high - slack.view(shape)).clamp(min=0), high])

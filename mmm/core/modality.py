@@ -128,4 +128,3 @@ class Modality(nn.Module, ABC):
             hidden_N: its hidden tokens. answers: what was predicted at them.
         """
         return []
-

@@ -26,9 +26,7 @@ class Model(nn.Module):
         modality_vector: add one learned vector a modality to its tokens (off for imported weights).
     """
 
-    def __init__(
-        self, modalities: Mapping[str, Modality], encoder: Encoder, decoder: Decoder, modality_vector: bool = False
-    ):
+    def __init__(self, modalities: Mapping[str, Modality], encoder: Encoder, decoder: Decoder, modality_vector: bool = False):
         super().__init__()
         for modality in modalities.values():
             modality.build(encoder.width)
@@ -70,11 +68,11 @@ class Model(nn.Module):
 
     def encode(self, view: View, want: Sequence[int] = ()) -> Encoded:
         """The encoder over the kept tokens."""
-        return self.encoder(self.embed(view), view.layout_K, view.rule, view.time_S, want)
+        return self.encoder(self.embed(view), view.layout_K, view.rule, view.time_S, want)  # type: ignore[no-any-return]
 
     def forward(self, view: View) -> Tensor:
         """y_ND, the decoder's answers at ``view.read_N``."""
-        return self.decoder(self.encode(view).x_KD, view)
+        return self.decoder(self.encode(view).x_KD, view)  # type: ignore[no-any-return]
 
     def of_modality(self, name: str) -> list[nn.Parameter]:
         """Parameters that only this modality uses: its own and those of its heads."""

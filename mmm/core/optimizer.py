@@ -13,7 +13,8 @@ from torch import nn
 
 @dataclass
 class AdamW:
-    """AdamW (arXiv:1711.05101) with a linear warm-up and a decay that are functions of the step alone, so a resumed run needs no state.
+    """AdamW (arXiv:1711.05101) with a linear warm-up and a decay that are functions of the step alone, so a resumed run
+    needs no state.
 
     Args:
         lr: peak learning rate. betas, eps: of Adam. weight_decay: of matrices; norms, biases and single vectors have none.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.distributed as dist
@@ -38,8 +38,8 @@ class Fitted(Protocol):
 class Training(LightningModule):
     """A model, an objective and an optimiser.
 
-    The loss of a process is ``sum(weight x total x processes / global count)`` over its terms. Counts are global over processes and
-    micro-batches, so one process, several, and accumulation give equal gradients.
+    The loss of a process is ``sum(weight x total x processes / global count)`` over its terms. Counts are global over
+    processes and micro-batches, so one process, several, and accumulation give equal gradients.
 
     Args:
         modalities: by name, in the order that numbers them.
@@ -124,7 +124,9 @@ class Training(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Raises ValueError for float16, whose scaled gradients could not be clipped here."""
         if self.trainer.precision == "16-mixed":
-            raise ValueError("trainer.precision 16-mixed is not supported: its gradients are scaled; choose bf16-mixed or 32-true")
+            raise ValueError(
+                "trainer.precision 16-mixed is not supported: its gradients are scaled; choose bf16-mixed or 32-true"
+            )
         return self.optimizer_settings.build(self.trained())
 
     def trained(self) -> Iterable[nn.Parameter]:
@@ -150,37 +152,37 @@ class Training(LightningModule):
         step, progress = self.global_step, self.progress
         # Dropout has no keyed form in the library; a generator seeded by the step is the next best thing.
         torch.manual_seed(self.draw.stream("dropout").at(step, self.global_rank).seed())
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, torch.optim.Optimizer) or hasattr(optimizer, "step")
+        optimizer = cast(torch.optim.Optimizer, self.optimizers())
         work = [(tokens, self.objective.views(tokens, progress, self.draw)) for tokens in batch.micro]
         counts, present = self._count(work)
         totals = torch.zeros(len(counts), dtype=torch.float64)
-        optimizer.zero_grad()  # type: ignore[union-attr]
+        optimizer.zero_grad()
         for i, (tokens, views) in enumerate(work):
             with self._unsynchronised(last=i == len(work) - 1):
                 terms = self._terms(tokens, views, progress)
                 assert [t.name for t in terms] == list(counts), "terms and counts differ in names or order"
                 self.manual_backward(self._loss(terms, counts))
                 totals += torch.tensor([float(t.total.detach()) for t in terms], dtype=torch.float64)
+        totals = self._sum(totals)
+        self.last_terms = [Term(n, t, c) for (n, c), t in zip(counts.items(), totals, strict=True)]
+        self.last_tokens = int(sum(present.values()))
+        self._check_finite(step)
         for name, tokens_there in present.items():
             if tokens_there == 0:  # untouched: no step, no decay
                 for parameter in self.model.of_modality(name):
                     parameter.grad = None
         settings = self.optimizer_settings
-        for group in optimizer.param_groups:  # type: ignore[union-attr]
+        for group in optimizer.param_groups:
             group["lr"] = settings.rate(step, self.trainer.max_steps)
         if settings.clip is not None:
             nn.utils.clip_grad_norm_([p for p in self.trained() if p.grad is not None], settings.clip)
-        optimizer.step()  # type: ignore[union-attr]
+        optimizer.step()
         self.objective.after_step(self.model, progress)
-        totals = self._sum(totals)
-        self.last_terms = [Term(n, t, c) for (n, c), t in zip(counts.items(), totals, strict=True)]
-        self.last_tokens = int(sum(present.values()))
         for term in self.last_terms:
             if term.count:
                 self.log(term.name, float(term.total) / term.count, prog_bar=True, batch_size=1, rank_zero_only=True)
 
-    def validation_step(self, batch: StepBatch, batch_idx: int) -> list[Term]:
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> list[Term]:  # type: ignore[override]
         """Totals and counts of this process; always asked as at the end of training, so that values can be compared."""
         (tokens,) = batch.micro
         views = self.objective.views(tokens, 1.0, self.draw)
@@ -218,6 +220,15 @@ class Training(LightningModule):
             values = values.to(self.device) if dist.get_backend() == "nccl" else values
             dist.all_reduce(values)
         return values.cpu()
+
+    def _check_finite(self, step: int) -> None:
+        """Stop before a step that would spoil the weights."""
+        for term in self.last_terms:
+            if not bool(torch.isfinite(term.total)):
+                raise ValueError(
+                    f"step {step + 1}: the loss of {term.name} is {float(term.total)}; no step was taken and the weights are "
+                    "still good. Lower the learning rate, lengthen the warm-up, or look for broken records"
+                )
 
     def _unsynchronised(self, last: bool) -> Any:
         """Gradients cross processes once a step, with the last micro-batch."""

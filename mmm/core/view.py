@@ -17,7 +17,8 @@ from .tokens import Part, Tokens
 
 @dataclass(frozen=True)
 class View:
-    """Made by a corruption, on the host; every index and length the model needs is worked out here, so that the model never asks.
+    """Made by a corruption, on the host; every index and length the model needs is worked out here, so that the model never
+    asks.
 
     Args:
         tokens: what the encoder sees. A corruption may change content, length and order.
@@ -30,7 +31,8 @@ class View:
         asked: for each modality, which of the N answers are its own.
         rate_S: the rate as drawn. time_S: the noise level, where there is one.
         rule: who may attend to whom; None: everyone in the segment.
-        parts: what each modality embeds: rows, layout and hidden tokens. gather_K: where each kept token lies among the embedded.
+        parts: what each modality embeds: rows, layout and hidden tokens. gather_K: where each kept token lies among the
+            embedded.
         place_N: where each place that is read lies among the kept tokens, -1 where it was dropped; readable: none was.
     """
 

@@ -16,10 +16,11 @@ from mmm.core.view import View
 
 
 class MaskVector(Corruption):
-    """Of the chosen tokens, a share gets random content, a share is kept as it is, and the rest shows the mask vector. All are asked.
+    """Of the chosen tokens, a share gets random content, a share is kept as it is, and the rest shows the mask vector. All
+    are asked.
 
-    BERT's 80/10/10 is ``random: 0.1, keep: 0.1``. A random id is any that the tokenizer allows; where content is not ids, it is that of
-    another token of the same record.
+    BERT's 80/10/10 is ``random: 0.1, keep: 0.1``. A random id is any that the tokenizer allows; where content is not ids, it
+    is that of another token of the same record.
 
     Paper: BERT, arXiv:1810.04805, section 3.1 and appendix A.1.
 
@@ -33,7 +34,9 @@ class MaskVector(Corruption):
         for name in {*_names(random), *_names(keep), ""}:
             r, k = _of(random, name), _of(keep, name)
             if r < 0 or k < 0 or r + k > 1:
-                raise ValueError(f"MaskVector(random={random}, keep={keep}): two shares of the hidden tokens, together at most 1")
+                raise ValueError(
+                    f"MaskVector(random={random}, keep={keep}): two shares of the hidden tokens, together at most 1"
+                )
 
     def __call__(self, tokens: Tokens, hidden_T: Tensor, progress: float, draw: Draw) -> View:
         for unknown in {*_names(self.random), *_names(self.keep)} - set(tokens.names):

@@ -1,7 +1,7 @@
 """The keyed global order: which record comes when, for every process alike, from arithmetic alone.
 
-Nothing is drawn in sequence: the order of a source's epoch is a sort of hashes of (seed, epoch, record), and the next source is the one
-furthest behind its share. So the state of the whole order is one number a source.
+Nothing is drawn in sequence: the order of a source's epoch is a sort of hashes of (seed, epoch, record), and the next source
+is the one furthest behind its share. So the state of the whole order is one number a source.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Mixture:
         self._draw = Draw(seed).stream("order")
         for source in self.sources:
             if source.weight <= 0:
-                raise ValueError(f"data {source.name!r}: weight {source.weight} gives it no place; leave it out or give it more than 0")
+                raise ValueError(
+                    f"data {source.name!r}: weight {source.weight} gives it no place; leave it out or give it more than 0"
+                )
             longest = max(source.lengths)
             if longest > tokens_per_batch:
                 raise ValueError(

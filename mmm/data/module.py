@@ -94,7 +94,9 @@ class Data(LightningDataModule):
         self._splits = {"train": train, "validation": validation}
         for name, _, records in validation:
             if not records:
-                raise BadRecipe(f"data {name!r}: no record fell into the validation set; give more records or a larger data.validation")
+                raise BadRecipe(
+                    f"data {name!r}: no record fell into the validation set; give more records or a larger data.validation"
+                )
             if len(records) < 30:
                 log.warning("data %r: only %d validation records; intervals will be wide", name, len(records))
 

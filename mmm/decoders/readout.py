@@ -22,5 +22,7 @@ class Readout(Decoder):
     def forward(self, x_KD: Tensor, view: View) -> Tensor:
         """Raises ValueError where an asked token was dropped: nothing stands there to be read."""
         if not view.readable:
-            raise ValueError("asked tokens were dropped before the encoder: a corruption such as Drop needs decoder: TransformerDecoder")
+            raise ValueError(
+                "asked tokens were dropped before the encoder: a corruption such as Drop needs decoder: TransformerDecoder"
+            )
         return x_KD[view.place_N]

@@ -22,7 +22,8 @@ class Local:
     """Local attention in all layers but every ``every``-th (ModernBERT).
 
     Args:
-        reach: tokens on either side. every: one layer in so many is global, the first among them. theta: of the local layers' rotary positions.
+        reach: tokens on either side. every: one layer in so many is global, the first among them. theta: of the local
+            layers' rotary positions.
     """
 
     reach: int = 64
@@ -31,8 +32,10 @@ class Local:
 
 
 class Transformer(Encoder):
-    """A stack of blocks. BERT and HuBERT base: ``order: post``. ViT, MAE: the defaults. ESM-2: ``rotary: 1``. ModernBERT: ``rotary: 1,
-    theta: 160000, activation: geglu, bias: false, local: {}``.
+    """A stack of blocks.
+
+    BERT and HuBERT base: ``order: post``. ViT, MAE: the defaults. ESM-2: ``rotary: 1``. ModernBERT: ``rotary: 1, theta: 160000,
+    activation: geglu, bias: false, local: {}``.
 
     Paper: Vaswani et al. 2017, arXiv:1706.03762; pre-norm: arXiv:2002.04745.
 

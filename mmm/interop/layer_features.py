@@ -22,7 +22,8 @@ from mmm.targets.acoustic_units import Features
 class LayerFeatures(Features):
     """Outputs of one block of an earlier run's encoder over the whole record, nothing hidden: HuBERT's later rounds.
 
-    The earlier model is read from its run folder and never trained; checkpoints of the new run hold the clusters, not that model.
+    The earlier model is read from its run folder and never trained; checkpoints of the new run hold the clusters, not that
+    model.
 
     Paper: HuBERT, arXiv:2106.07447, section III.C (layer 6 of the first round's twelve, then layer 9).
 
@@ -48,10 +49,14 @@ class LayerFeatures(Features):
             from mmm.loading import load
 
             if not Path(self.run).exists():
-                raise BadRecipe(f"LayerFeatures: no earlier run at {self.run!r}; train it first, or name it by features.init_args.run")
+                raise BadRecipe(
+                    f"LayerFeatures: no earlier run at {self.run!r}; train it first, or name it by features.init_args.run"
+                )
             model = load(self.run).model.requires_grad_(False)
             if self._name not in model.names:
-                raise BadRecipe(f"LayerFeatures: the run {self.run} has no modality {self._name!r}; it has {', '.join(model.names)}")
+                raise BadRecipe(
+                    f"LayerFeatures: the run {self.run} has no modality {self._name!r}; it has {', '.join(model.names)}"
+                )
             if model.encoder.width != self.width or not 1 <= self.layer <= model.encoder.depth:
                 raise BadRecipe(
                     f"LayerFeatures(layer={self.layer}, width={self.width}): the encoder of {self.run} has "

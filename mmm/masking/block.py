@@ -5,6 +5,9 @@ Shape suffixes: T packed tokens, S segments, P proposed blocks, C coordinates.
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -17,10 +20,11 @@ from mmm.core.tokens import Tokens
 class Block(Masking):
     """Hide random rectangles one after the other until the count is reached; the last one is cut to the exact count.
 
-    A block has between ``low`` and ``high`` of the segment's area and a random aspect ratio, in as many dimensions as the modality has
-    coordinates (an interval of text, a rectangle of an image). Blocks may overlap.
+    A block has between ``low`` and ``high`` of the segment's area and a random aspect ratio, in as many dimensions as the
+    modality has coordinates (an interval of text, a rectangle of an image). Blocks may overlap.
 
-    Paper: BEiT, arXiv:2106.08254, algorithm 1 (blocks of at least 16 of 196 patches, aspect 0.3 to 1/0.3; BEiT's count is not exact).
+    Paper: BEiT, arXiv:2106.08254, algorithm 1 (blocks of at least 16 of 196 patches, aspect 0.3 to 1/0.3; BEiT's count is
+    not exact).
 
     Args:
         rate: share of the maskable tokens to hide. low, high: smallest and largest share of the area a block takes.
@@ -55,19 +59,19 @@ class Block(Masking):
         shape = (layout.segments, c)
         low_SC = torch.full(shape, torch.inf).scatter_reduce(0, at_NC, position_NC.where(free_N1, torch.inf), "amin")
         high_SC = torch.full(shape, -torch.inf).scatter_reduce(0, at_NC, position_NC.where(free_N1, -torch.inf), "amax")
-        extent_SC = (high_SC - low_SC + 1).clamp(min=1)
-        rank_N = torch.full((len(index_N),), float(self._proposals))
-        for p in reversed(range(self._proposals)):
-            number = p * (2 + 2 * c)
-            area_S = self.low + (self.high - self.low) * draw.per_segment(layout, number)
-            # c log-uniform factors with geometric mean 1 shape a box of that share of the volume.
-            log_SC = torch.stack([draw.per_segment(layout, number + 2 + d) for d in range(c)], 1) * 2 - 1
-            log_SC = (log_SC - log_SC.mean(1, keepdim=True)) * -torch.tensor(self.aspect).log()
-            side_SC = (area_S[:, None] ** (1 / c) * log_SC.exp() * extent_SC).round().clamp(min=1).minimum(extent_SC)
-            room_SC = extent_SC - side_SC + 1
-            corner_SC = torch.stack([draw.per_segment(layout, number + 2 + c + d) for d in range(c)], 1)
-            corner_SC = low_SC + (corner_SC * room_SC).floor()
-            offset_NC = position_NC - corner_SC[segment_N]
-            inside_N = ((offset_NC >= 0) & (offset_NC < side_SC[segment_N])).all(1)
-            rank_N[inside_N] = float(p)
-        return rank_N
+        extent_S1C = (high_SC - low_SC + 1).clamp(min=1)[:, None]
+        proposal_P = torch.arange(self._proposals) * (2 + 2 * c)
+        uniform_S = partial(draw.uniform, *(n[:, None] for n in (layout.sample_S, layout.epoch_S, layout.part_S)))
+        area_SP1 = self.low + (self.high - self.low) * uniform_S(proposal_P)[..., None]
+        # Log-uniform ratios to the last side, then factors of geometric mean 1: a box of that share of the volume.
+        log_SPC = torch.stack(
+            [uniform_S(proposal_P + 2 + d) * 2 - 1 for d in range(c - 1)] + [torch.zeros_like(area_SP1[..., 0])], -1
+        )
+        log_SPC = (log_SPC - log_SPC.mean(-1, keepdim=True)) * (-math.log(self.aspect) / max(1, c - 1))
+        side_SPC = (area_SP1 ** (1 / c) * log_SPC.exp() * extent_S1C).round().clamp(min=1).minimum(extent_S1C)
+        corner_SPC = torch.stack([uniform_S(proposal_P + 2 + c + d) for d in range(c)], -1)
+        corner_SPC = low_SC[:, None] + (corner_SPC * (extent_S1C - side_SPC + 1)).floor()
+        offset_NPC = position_NC[:, None] - corner_SPC[segment_N]
+        inside_NP = ((offset_NPC >= 0) & (offset_NPC < side_SPC[segment_N])).all(-1)
+        first_N = inside_NP.byte().argmax(1)  # the first of the largest: the first block that covers it
+        return torch.where(inside_NP.any(1), first_N, self._proposals).float()

@@ -15,9 +15,11 @@ from mmm.core.tokens import Tokens
 
 
 class Span(Masking):
-    """Cut each segment into spans of geometric length and hide whole spans in random order; the last one is cut to the exact count.
+    """Cut each segment into spans of geometric length and hide whole spans in random order; the last one is cut to the exact
+    count.
 
-    Spans begin at units, so none splits a unit. A token's span and rank are random numbers of their own, so rate and shape are independent.
+    Spans begin at units, so none splits a unit. A token's span and rank are random numbers of their own, so rate and shape
+    are independent.
 
     Paper: SpanBERT, arXiv:1907.10529, section 3.1; ranks shared by a span: GPT-BERT, arXiv:2410.24159.
 

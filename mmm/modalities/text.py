@@ -249,9 +249,8 @@ class Text(IdModality):
 
 
 def _word_units(word_ids: Sequence[int | None]) -> Tensor:
-    """unit_N of [CLS], tokens of these words, [SEP]. A token of no word is a unit of its own."""
+    """unit_N of [CLS], tokens of these words, [SEP]."""
     units = [0]
     for i, word in enumerate(word_ids):
-        same = i > 0 and word is not None and word == word_ids[i - 1]
-        units.append(units[-1] + (not same))
+        units.append(units[-1] + (i == 0 or word != word_ids[i - 1]))
     return torch.tensor([*units, units[-1] + 1])

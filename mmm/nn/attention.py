@@ -3,7 +3,8 @@
 Shape suffixes: T packed tokens, B segments of one length, n their length, H heads, d head width, S segments, D width.
 
 Backends, all equal to ``dense_attention`` (the reference, kept for tests) up to rounding:
-- CPU: neighbouring segments of one length run as one dense batch, in float32 or float64 through the library's scaled dot product, in bfloat16
+- CPU: neighbouring segments of one length run as one dense batch, in float32 or float64 through the library's scaled dot
+product, in bfloat16
   through four batched products with their own backward (the library's bfloat16 backward on a CPU is several times slower).
 - CUDA: the library's variable-length kernel; where a rule or a dtype does not fit it, the batches of one length.
 """
@@ -33,6 +34,8 @@ def dense_attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout,
 
 def attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule: Rule | None = None) -> Tensor:
     """out_THd; every token attends to the tokens of its segment that ``rule`` allows."""
+    if len(layout) == 0:
+        return v_THd
     if q_THd.is_cuda and q_THd.dtype in (torch.float16, torch.bfloat16) and (rule is None or isinstance(rule, Causal)):
         return _varlen(q_THd, k_THd, v_THd, layout, causal=rule is not None)
     runs = list(_runs(layout.lengths))
@@ -43,7 +46,7 @@ def attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule:
         q, k, v = (x.unflatten(0, (count, n)).transpose(1, 2) for x in qkv)
         mask = None if rule is None or isinstance(rule, Causal) else _mask(layout, rule, first, count)
         outs.append(_batch(q, k, v, mask, causal=isinstance(rule, Causal)).transpose(1, 2).flatten(0, 1))
-    return torch.cat(outs) if outs else v_THd
+    return torch.cat(outs)
 
 
 def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:

@@ -50,7 +50,8 @@ class Block(nn.Module):
 
     Args:
         width: D. heads: of attention. hidden: F.
-        norm, order: LayerNorm or RMSNorm, before each branch (ViT, ESM-2, ModernBERT) or after each residual sum (BERT, HuBERT base).
+        norm, order: LayerNorm or RMSNorm, before each branch (ViT, ESM-2, ModernBERT) or after each residual sum (BERT,
+            HuBERT base).
         activation, bias: of the MLP and of all products. dropout: on both branches.
     """
 

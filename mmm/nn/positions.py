@@ -5,6 +5,7 @@ Shape suffixes: T tokens, C coordinates (always 3; a modality with c of them fil
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -37,7 +38,7 @@ class LearnedPositions(nn.Module):
     def __init__(self, shape: Sequence[int], width: int):
         super().__init__()
         self.shape = tuple(shape)
-        self.table = nn.Parameter(torch.empty(int(torch.tensor(self.shape).prod()), width))
+        self.table = nn.Parameter(torch.empty(math.prod(self.shape), width))
         if not self.table.is_meta:
             nn.init.normal_(self.table, std=0.02)
 
@@ -46,7 +47,11 @@ class LearnedPositions(nn.Module):
         assert coordinates == len(self.shape)
         cell_T = torch.zeros(len(position_TC), dtype=torch.int64, device=position_TC.device)
         for size, position_T in zip(self.shape, position_TC[:, -coordinates:].T, strict=True):
-            if len(position_T) and position_T.device.type == "cpu" and not 0 <= int(position_T.min()) <= int(position_T.max()) < size:
+            if (
+                len(position_T)
+                and position_T.device.type == "cpu"
+                and not 0 <= int(position_T.min()) <= int(position_T.max()) < size
+            ):
                 raise ValueError(
                     f"position {int(position_T.max())} lies outside the learned positions {self.shape}: "
                     "make max_length (or size) larger, or choose sinusoidal or rotary positions"

@@ -2,9 +2,9 @@
 
 Shape suffixes: T tokens, H heads, d head width, C coordinates.
 
-Paper: RoFormer, arXiv:2104.09864. Halves are rotated against each other, as in GPT-NeoX, ESM-2 and ModernBERT. Several coordinates share
-the frequencies in turn (axial, as in Qwen2-VL, arXiv:2409.12191); a text token, whose coordinates are all equal, then sees plain
-one-dimensional rotary positions.
+Paper: RoFormer, arXiv:2104.09864. Halves are rotated against each other, as in GPT-NeoX, ESM-2 and ModernBERT. Several
+coordinates share the frequencies in turn (axial, as in Qwen2-VL, arXiv:2409.12191): with two, each has half as many, over
+the same range of wavelengths; a text token, whose coordinates are all equal, sees each of those twice.
 """
 
 from __future__ import annotations

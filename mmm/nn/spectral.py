@@ -91,7 +91,8 @@ def mfcc(energy_FM: Tensor, coefficients: int = 13) -> Tensor:
 @lru_cache(maxsize=16)
 def _filterbank(rate: int, window: int, mels: int) -> Tensor:
     """(window // 2 + 1, M)."""
-    with warnings.catch_warnings():  # an empty band is an error of ours, with the cause
+    # On the CPU also inside `with torch.device(...)`; an empty band is an error of ours, with the cause.
+    with torch.device("cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return AF.melscale_fbanks(window // 2 + 1, 0.0, rate / 2, mels, rate, norm="slaney", mel_scale="slaney")
 
@@ -99,4 +100,5 @@ def _filterbank(rate: int, window: int, mels: int) -> Tensor:
 @lru_cache(maxsize=16)
 def _cosines(coefficients: int, mels: int) -> Tensor:
     """(M, Q)."""
-    return AF.create_dct(coefficients, mels, norm="ortho")
+    with torch.device("cpu"):
+        return AF.create_dct(coefficients, mels, norm="ortho")

@@ -5,8 +5,9 @@ Shape suffixes: T packed tokens, N asked tokens, V output size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,10 +52,17 @@ class MaskedModeling(Objective):
             {name: nn.ModuleList(t if isinstance(t, list) else [t]) for name, t in targets.items()}
         )
         self.addresses: dict[str, list[str]] = {}
+        for name in self.by_modality:
+            kinds = [type(t).__name__ for t in self._targets(name)]
+            for kind in kinds:
+                if kinds.count(kind) > 1:
+                    raise ValueError(
+                        f"MaskedModeling targets: {name!r} has {kind} twice, which would share one head; give each kind once"
+                    )
 
     def setup(self, model: Model) -> None:
         """Raises ValueError where a part names a modality the model has not, or a target's modality is never hidden."""
-        keyed: dict[str, Mapping[str, object]] = {"targets": self.by_modality, "heads": self.kinds, "weights": self.weights}  # type: ignore[dict-item]
+        keyed: dict[str, Any] = {"targets": self.by_modality, "heads": self.kinds, "weights": self.weights}
         if isinstance(self.masking, dict):
             keyed["masking"] = self.masking
         for argument, mapping in keyed.items():
@@ -79,7 +87,7 @@ class MaskedModeling(Objective):
         return {f"{name}/{type(t).__name__}": t for name in self.by_modality for t in self._targets(name)}
 
     def hidden(self, tokens: Tokens, progress: float, draw: Draw) -> tuple[Tensor, Tensor]:
-        """(hidden_T, rate_S): the places, and the rate as drawn (of the first modality a segment has, where each has its own)."""
+        """(hidden_T, rate_S): the places, and the rate as drawn (of the first modality a segment has, if each has its own)."""
         if isinstance(self.masking, Masking):
             rate_S = self.masking.rates(tokens, progress, draw)
             return self.masking.hidden(tokens, progress, draw), rate_S

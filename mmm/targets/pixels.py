@@ -21,7 +21,8 @@ class Pixels(Target):
     Paper: MAE, arXiv:2111.06377, section 3 ("reconstruction target").
 
     Args:
-        normalise: to zero mean and unit variance within each token. Such an answer says nothing of the token's own mean and variance.
+        normalise: to zero mean and unit variance within each token. Such an answer says nothing of the token's own mean and
+            variance.
     """
 
     unit = "squared error a number"
@@ -37,10 +38,12 @@ class Pixels(Target):
         if not tokenizer.rowwise or empty.ndim != 2 or not empty.is_floating_point():
             raise ValueError(f"Pixels on {name!r}: its content is not one vector of numbers a token; choose another target")
         self.size = empty.shape[1]
+        if self.normalise and self.size < 2:
+            raise ValueError(f"Pixels(normalise=True) on {name!r}: one number a token has no variance; choose normalise: false")
 
     def truth(self, tokens: Tokens, answer_N: Tensor) -> Tensor:
         truth_NV = tokens.content[self.name][tokens.number_T[answer_N]]
-        if self.normalise:
+        if self.normalise and len(truth_NV):
             variance = truth_NV.var(-1, keepdim=True)
             truth_NV = (truth_NV - truth_NV.mean(-1, keepdim=True)) / (variance + 1e-6).sqrt()
         return truth_NV

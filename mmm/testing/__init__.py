@@ -5,7 +5,8 @@
     def test_depth_conforms():
         check_modality(Depth(size=32), raws=[picture, another], same=None)
 
-Every check raises AssertionError with a sentence that says what is wrong and how it is mended. The kit needs no network, no file and no GPU.
+Every check raises AssertionError with a sentence that says what is wrong and how it is mended. The kit needs no network, no
+file and no GPU.
 """
 
 from .learning import check_learns, check_objective, check_target

@@ -31,14 +31,16 @@ def check_piece(owner: object, tokenizer: Tokenizer, piece: Piece) -> None:
     c = 1 if piece.positions.ndim == 1 else piece.positions.shape[1]
     assert 1 <= tokenizer.coordinates <= 3, f"{who}: coordinates is {tokenizer.coordinates}; a token has 1 to 3."
     assert piece.positions.ndim <= 2 and c == tokenizer.coordinates, (
-        f"{who}: positions have shape {tuple(piece.positions.shape)}, but the tokenizer says coordinates = {tokenizer.coordinates}."
+        f"{who}: positions have shape {tuple(piece.positions.shape)}, but it says coordinates = {tokenizer.coordinates}."
     )
     assert piece.positions.isfinite().all(), f"{who}: a position is not finite."
     assert piece.content.dtype == empty.dtype and piece.content.shape[1:] == empty.shape[1:], (
         f"{who}: content is {piece.content.dtype} {tuple(piece.content.shape)}, empty() is {empty.dtype} {tuple(empty.shape)}; "
         "they must agree, or a batch without this modality has another type."
     )
-    assert n > 0, f"{who}: a raw value made no token. Raise ValueError instead: a record that vanishes is a record nobody misses."
+    assert n > 0, (
+        f"{who}: a raw value made no token. Raise ValueError instead: a record that vanishes is a record nobody misses."
+    )
     assert not tokenizer.rowwise or len(piece.content) == n, (
         f"{who}: {len(piece.content)} rows for {n} tokens. Set rowwise = False where a token is not one row."
     )
@@ -53,7 +55,9 @@ def check_piece(owner: object, tokenizer: Tokenizer, piece: Piece) -> None:
     if tokenizer.choices is not None:
         assert tokenizer.size > 0, f"{who}: content is ids (choices is set), so size must be the number of ids."
         for ids, what in ((piece.content, "content"), (tokenizer.choices, "choices")):
-            assert 0 <= int(ids.min()) and int(ids.max()) < tokenizer.size, f"{who}: {what} has ids outside 0..{tokenizer.size - 1}."
+            assert int(ids.min()) >= 0 and int(ids.max()) < tokenizer.size, (
+                f"{who}: {what} has ids outside 0..{tokenizer.size - 1}."
+            )
 
 
 def check_modality(
@@ -85,7 +89,7 @@ def check_modality(
         pickle.dumps(tokenizer)
     except Exception as error:
         raise AssertionError(
-            f"{who}: its tokenizer cannot be pickled for data-loader workers ({error}). Keep no lambdas, open files or modules in it."
+            f"{who}: its tokenizer cannot be pickled for data-loader workers ({error}). Keep no lambdas or open files in it."
         ) from error
     for i, raw in enumerate(raws):
         with keyed(modality):
@@ -104,7 +108,9 @@ def check_modality(
             assert same(raw, back), f"{who}: {raw!r:.200} came back as {back!r:.200}."
     for record in records:
         length, true = tokenizer.length(record), len(tokenizer.tokenize(record.raw))
-        assert length == true, f"{who}.length says {length} tokens for {record.path}, record {record.record}; tokenize made {true}."
+        assert length == true, (
+            f"{who}.length says {length} tokens for {record.path}, record {record.record}; tokenize made {true}."
+        )
     modality.build(width)
     fresh.build(width)
     fresh.load_state_dict(modality.state_dict())
@@ -112,14 +118,16 @@ def check_modality(
     tied = modality.tied()
     if tied is not None:
         assert isinstance(tied, nn.Parameter) and tied.shape == (tokenizer.size, width), (
-            f"{who}.tied must be a parameter of shape {(tokenizer.size, width)}: a view or a product of one is not moved or copied with it."
+            f"{who}.tied must be a parameter of shape {(tokenizer.size, width)}: a view of one is not moved or copied with it."
         )
-    other = ToyIds()
-    model = tiny_model({name: modality, "other": other}, width=width)
+    both: dict[str, Modality] = {name: modality, "other": ToyIds()}
+    model = tiny_model(both, width=width)
     for raws_there in ([], [{"other": [1, 2, 3]}], [{"other": [1, 2, 3], name: raws[0]}]):
-        tokens = batch({name: modality, "other": other}, raws_there)
+        tokens = batch(both, raws_there)
         x_KD = model.embed(View.of(tokens, torch.zeros(len(tokens), dtype=torch.bool)))
-        assert x_KD.shape == (len(tokens), width), f"{who}: a batch of {[list(r) for r in raws_there]} is embedded as {tuple(x_KD.shape)}."
+        assert x_KD.shape == (len(tokens), width), (
+            f"{who}: a batch of {[list(r) for r in raws_there]} is embedded as {tuple(x_KD.shape)}."
+        )
     assert tokenizer.empty().shape[0] == 0 and len(pack([], {name: tokenizer})) == 0, f"{who}: empty() must have no rows."
 
 
@@ -134,8 +142,10 @@ def _check_embedding(modality: Modality, fresh: Modality, tokens: Tokens, width:
     hidden_N = layout.maskable_T & (layout.place_T % 3 != 0)
     modality.train()
     x_ND = modality.embed(part.content_R, part.layout_N, hidden_N)
-    assert x_ND.shape == (len(tokens), width), f"{who}.embed: {len(tokens)} tokens of width {width} expected, {tuple(x_ND.shape)} returned."
-    mixed(x_ND).backward()
+    assert x_ND.shape == (len(tokens), width), (
+        f"{who}.embed: {len(tokens)} tokens of width {width} expected, {tuple(x_ND.shape)} returned."
+    )
+    torch.autograd.backward(mixed(x_ND))
     check_gradients(modality, modality)
     modality.zero_grad()
     modality.eval()
@@ -147,7 +157,9 @@ def _check_embedding(modality: Modality, fresh: Modality, tokens: Tokens, width:
             f"{who}: restored assets and a loaded state_dict embed otherwise. Is something learned kept in neither?"
         )
         shown_ND = modality.embed(part.content_R, part.layout_N, torch.zeros_like(hidden_N))
-        assert not (shown_ND == x_ND)[hidden_N].all(1).any(), f"{who}.embed shows a hidden token as it is. Put the mask vector there."
+        assert not (shown_ND == x_ND)[hidden_N].all(1).any(), (
+            f"{who}.embed shows a hidden token as it is. Put the mask vector there."
+        )
         if tokens.tokenizers[name].rowwise:
             changed_R = part.content_R.clone()
             choices = tokens.tokenizers[name].choices
@@ -169,7 +181,8 @@ def damaged(good: bytes) -> Iterator[tuple[str, bytes]]:
         "second half zeros": good[: n // 2] + bytes(n - n // 2), "reversed": good[::-1], "shifted": good[1:],
         "a NUL in front": b"\0" + good, "a NUL inside": good[: n // 2] + b"\0" + good[n // 2 :],
         "noise behind": good + bytes(range(256)), "inverted": bytes(255 - b for b in good),
-        "not UTF-8": b"\xc3\x28\xa0\xa1" + good, "twice": good + good, "newlines": b"\n" * 100, "a web page": b"<!DOCTYPE html><html></html>",
+        "not UTF-8": b"\xc3\x28\xa0\xa1" + good, "twice": good + good, "newlines": b"\n" * 100,
+        "a web page": b"<!DOCTYPE html><html></html>",
         "one long line": b"9" * 200_000,
     }.items()  # fmt: skip
 
@@ -189,7 +202,9 @@ def check_files(modality: Modality, good: Path, folder: Path) -> None:
             for piece in _read(tokenizer, path):
                 check_piece(modality, tokenizer, piece)
         except BadRecord as error:
-            assert path.name in str(error), f"{named(modality)}: the message about a damaged file ({damage}) does not name it: {error}"
+            assert path.name in str(error), (
+                f"{named(modality)}: the message about a damaged file ({damage}) does not name it: {error}"
+            )
         except ValueError:
             pass  # the reason a raw value is no good; whoever tokenises a record adds the file's name
         except Exception as error:

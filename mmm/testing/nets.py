@@ -28,13 +28,13 @@ def _states(layout: Layout, width: int) -> Tensor:
 
 
 def check_encoder(encoder: Encoder) -> None:
-    """Shapes, layers that are asked for, a packed record as if alone, rules obeyed or refused, gradients, empty batches, copies."""
+    """Shapes, layers that are asked for, a packed record as if alone, rules obeyed or refused, gradients, nothing, copies."""
     who = named(encoder)
     tokens = batch(toys(), toy_raws())
     layout = tokens.layout
     x_TD = _states(layout, encoder.width)
     encoder.train()
-    mixed(encoder(x_TD, layout).x_KD).backward()
+    torch.autograd.backward(mixed(encoder(x_TD, layout).x_KD))
     check_gradients(encoder, encoder)
     encoder.zero_grad()
     encoder.eval()
@@ -45,7 +45,7 @@ def check_encoder(encoder: Encoder) -> None:
             f"{who}: {tuple(x_TD.shape)} went in and {tuple(encoded.x_KD.shape)} came out; a token in is a token out."
         )
         assert tuple(sorted(encoded.layers)) == wanted, (
-            f"{who}: want={wanted} returned layers {sorted(encoded.layers)}; 0 is what enters the first block, {encoder.depth} the last."
+            f"{who}: want={wanted} returned layers {sorted(encoded.layers)}; 0 is the first block's input."
         )
         for s in range(layout.segments):
             one = tokens.segment(s).layout
@@ -58,7 +58,9 @@ def check_encoder(encoder: Encoder) -> None:
         half = encoder(x_TD[layout.segment_T % 2 == 0], kept).x_KD
         assert near(half, encoded.x_KD[layout.segment_T % 2 == 0]), f"{who}: segments with no token left disturb the others."
         nothing = encoder(x_TD[:0], pack([], tokens.tokenizers).layout).x_KD
-        assert nothing.shape == (0, encoder.width), f"{who}: an empty batch must give (0, {encoder.width}), not {tuple(nothing.shape)}."
+        assert nothing.shape == (0, encoder.width), (
+            f"{who}: an empty batch must give (0, {encoder.width}), not {tuple(nothing.shape)}."
+        )
         try:
             before = encoder(x_TD, layout, Causal()).x_KD
         except ValueError:
@@ -67,14 +69,14 @@ def check_encoder(encoder: Encoder) -> None:
             last_T = layout.place_T == torch.tensor(layout.lengths)[layout.segment_T] - 1
             after = encoder(torch.where(last_T[:, None], -x_TD, x_TD), layout, Causal()).x_KD
             assert near(before[~last_T], after[~last_T]), (
-                f"{who} takes a Causal rule and does not obey it: the last token changes earlier ones. Pass the rule on, or raise ValueError."
+                f"{who} takes a Causal rule and does not obey it: the last token changes others. Obey or raise ValueError."
             )
         twin = copy.deepcopy(encoder)
         assert near(twin(x_TD, layout).x_KD, encoded.x_KD, 1e-6), f"{who}: a deep copy (a teacher) answers differently."
 
 
 def check_decoder(decoder: Decoder, width: int = 32) -> None:
-    """One answer a question, of the decoder's width; packed as alone; gradients; nothing asked; dropped tokens answered or refused."""
+    """One answer a question, of its width; packed as alone; gradients; nothing asked; dropped tokens answered or refused."""
     who = named(decoder)
     model = tiny_model(toys(), decoder=decoder, width=width)
     tokens = batch(model.modalities, toy_raws())  # type: ignore[arg-type]
@@ -88,9 +90,9 @@ def check_decoder(decoder: Decoder, width: int = 32) -> None:
             assert dropped, f"{who} refuses a view of which nothing was dropped."
             break
         assert y_ND.shape == (len(view.read_N), decoder.width), (
-            f"{who}: {len(view.read_N)} places were asked and its width is {decoder.width}, but it returned {tuple(y_ND.shape)}."
+            f"{who}: {len(view.read_N)} places were asked and its width is {decoder.width}; it returned {tuple(y_ND.shape)}."
         )
-        mixed(y_ND).backward()
+        torch.autograd.backward(mixed(y_ND))
         model.eval()
         with torch.no_grad():
             y_ND = model(view)

@@ -40,7 +40,7 @@ def check_counts(masking: Masking, tokens: Tokens, hidden_T: Tensor, progress: f
     for s, m in ((count_SM < low_SM) | (count_SM > high_SM)).nonzero().tolist():
         raise AssertionError(
             f"{who} hides {int(count_SM[s, m])} tokens of {tokens.names[m]!r} in segment {s}; its law ({masking.law}) allows "
-            f"{int(low_SM[s, m])} to {int(high_SM[s, m])}. Return a ranking and let `hide` count, or override `expected` and name the law."
+            f"{int(low_SM[s, m])} to {int(high_SM[s, m])}. Return a ranking and let `hide` count, or override `expected` too."
         )
 
 
@@ -63,8 +63,8 @@ def check_masking(masking: Masking, tokens: Tokens, pool: Pool | None = None) ->
         for s in range(layout.segments):
             alone_T = masking.hidden(tokens.segment(s), progress, draw)
             assert torch.equal(hidden_T[layout.segment_T == s], alone_T), (
-                f"{who} gives segment {s} another mask alone than in a batch. Use draw.per_token(layout) and draw.per_segment(layout): "
-                "they are keyed by record and place, not by the position in the batch."
+                f"{who} gives segment {s} another mask alone than in a batch. Use draw.per_token(layout) and "
+                "draw.per_segment(layout): they are keyed by record and place, not by the position in the batch."
             )
     free = int(layout.maskable_T.sum())
     if free >= 100 and 0.1 < float(hidden_T.sum()) / free < 0.9:
@@ -74,11 +74,13 @@ def check_masking(masking: Masking, tokens: Tokens, pool: Pool | None = None) ->
     assert empty_T.shape == (0,), f"{who} on an empty batch must return an empty mask, not {tuple(empty_T.shape)}."
     if pool is not None:
         there_T = torch.tensor(pool.apply(_hidden_elsewhere, (masking, tokens)))
-        assert torch.equal(hidden_T, there_T), f"{who} gives another mask in another process. Does it use hash(), a set's order or the clock?"
+        assert torch.equal(hidden_T, there_T), (
+            f"{who} gives another mask in another process. Does it use hash(), a set's order or the clock?"
+        )
 
 
 def _hidden_elsewhere(masking: Masking, tokens: Tokens) -> list[bool]:
-    return masking.hidden(tokens, 1.0, Draw(5).stream("mask")).tolist()  # type: ignore[no-any-return]
+    return masking.hidden(tokens, 1.0, Draw(5).stream("mask")).tolist()
 
 
 def check_view(owner: object, view: View, clean: Tokens) -> None:
@@ -89,14 +91,22 @@ def check_view(owner: object, view: View, clean: Tokens) -> None:
     )
     assert view.hidden_T.shape == (length,), f"{who}: hidden_T is on the view's axis, {length} tokens long."
     if count:
-        assert 0 <= int(view.read_N.min()) and int(view.read_N.max()) < length, f"{who}: read_N points outside the view."
-        assert 0 <= int(view.answer_N.min()) and int(view.answer_N.max()) < len(clean), f"{who}: answer_N points outside the clean tokens."
-        assert clean.layout.maskable_T[view.answer_N].all(), f"{who} asks for specials (answer_N), which nobody should have to guess."
+        assert int(view.read_N.min()) >= 0 and int(view.read_N.max()) < length, f"{who}: read_N points outside the view."
+        assert int(view.answer_N.min()) >= 0 and int(view.answer_N.max()) < len(clean), (
+            f"{who}: answer_N points outside the clean tokens."
+        )
+        assert clean.layout.maskable_T[view.answer_N].all(), (
+            f"{who} asks for specials (answer_N), which nobody should have to guess."
+        )
     each = torch.cat([view.asked[n] for n in view.tokens.names]).sort().values
-    assert torch.equal(each, torch.arange(count)), f"{who}: `asked` must put every answer under one modality. Build views with View.of."
+    assert torch.equal(each, torch.arange(count)), (
+        f"{who}: `asked` must put every answer under one modality. Build views with View.of."
+    )
     if view.kept_K is not None:
         assert (view.kept_K[1:] > view.kept_K[:-1]).all(), f"{who}: kept_K must be ascending."
-    assert len(view.layout_K) == (length if view.kept_K is None else len(view.kept_K)), f"{who}: layout_K must be that of kept_K."
+    assert len(view.layout_K) == (length if view.kept_K is None else len(view.kept_K)), (
+        f"{who}: layout_K must be that of kept_K."
+    )
 
 
 def check_corruption(corruption: Corruption, tokens: Tokens, hidden_T: Tensor) -> None:

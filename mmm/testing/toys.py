@@ -61,7 +61,7 @@ class _Ids(_Numbers):
         return Piece(ids, place, units=(place + 1) // 2, maskable=place > 0)
 
     def detokenize(self, content_R: Tensor) -> list[int]:
-        return content_R[1:].tolist()  # type: ignore[no-any-return]
+        return content_R[1:].tolist()
 
     def empty(self) -> Tensor:
         return torch.zeros(0, dtype=torch.int64)
@@ -151,7 +151,7 @@ class ToyWave(ToyPatches):
 
 
 def toy_raws(records: int = 8) -> list[dict[str, Any]]:
-    """Records that hold some or all of ``ids``, ``patches`` and ``wave``, of many lengths; their content can be learned by heart."""
+    """Records that hold some or all of ``ids``, ``patches`` and ``wave``, of many lengths, the same every time."""
     raws = []
     for i in range(records):
         draw = Draw(7).at(i)

@@ -89,14 +89,17 @@ def test_the_count_lies_in_the_declared_bounds(data, specials, rate):
     low_SM, high_SM = masking.expected(tokens, 0, draw)
     layout = tokens.layout
     count = torch.bincount((layout.segment_T * 3 + layout.modality_T)[hidden_T], minlength=low_SM.numel()).view(low_SM.shape)
-    assert (low_SM <= count).all() and (count <= high_SM).all()
+    assert (low_SM <= count).all()
+    assert (count <= high_SM).all()
 
 
 def test_the_count_is_exact_where_units_are_single_tokens():
     tokens = _packed([{"wave": Piece(torch.zeros(n), torch.arange(n))} for n in range(1, 60)])
     for rate in (0.0, 0.15, 0.5, 0.75, 1.0):
         hidden_T = Uniform(rate).hidden(tokens, 0, Draw(0))
-        assert torch.bincount(tokens.layout.segment_T[hidden_T], minlength=59).tolist() == [round(rate * n) for n in range(1, 60)]
+        assert torch.bincount(tokens.layout.segment_T[hidden_T], minlength=59).tolist() == [
+            round(rate * n) for n in range(1, 60)
+        ]
 
 
 def test_every_token_is_hidden_equally_often():

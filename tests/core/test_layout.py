@@ -26,7 +26,8 @@ def test_select_is_indexing_and_keeps_segment_numbers(index):
         assert torch.equal(getattr(chosen, name), getattr(TOKENS.layout, name)[index_K])
     for name in NAMES:
         assert torch.equal(getattr(chosen, name), getattr(TOKENS.layout, name))
-    assert chosen.segments == TOKENS.layout.segments and sum(chosen.lengths) == len(index)
+    assert chosen.segments == TOKENS.layout.segments
+    assert sum(chosen.lengths) == len(index)
     assert chosen.place_T.tolist() == [i for n in chosen.lengths for i in range(n)]
     assert chosen.runs == ()
 
@@ -34,7 +35,8 @@ def test_select_is_indexing_and_keeps_segment_numbers(index):
 def test_cut_is_one_segment_from_zero():
     for s in range(TOKENS.layout.segments):
         own_T, cut = TOKENS.layout.segment_T == s, TOKENS.layout.cut(s)
-        assert cut.lengths == (TOKENS.layout.lengths[s],) and not cut.segment_T.any()
+        assert cut.lengths == (TOKENS.layout.lengths[s],)
+        assert not cut.segment_T.any()
         for name in ("modality_T", "position_TC", "unit_T", "maskable_T"):
             assert torch.equal(getattr(cut, name), getattr(TOKENS.layout, name)[own_T])
         for name in NAMES:

@@ -48,7 +48,8 @@ def test_a_tied_head_follows_its_embedding_through_a_copy():
     target = TokenIds()
     target.bind("ids", model.modalities["ids"].tokenizer)
     address = model.make_head("", "ids", target, "tied")
-    assert address == "ids/TokenIds" and model.heads[address].weight is model.modalities["ids"].table.weight
+    assert address == "ids/TokenIds"
+    assert model.heads[address].weight is model.modalities["ids"].table.weight
     assert model.make_head("student", "ids", target) == "student/ids/TokenIds"
     twin = copy.deepcopy(model)
     assert twin.heads[address].weight is twin.modalities["ids"].table.weight
@@ -88,7 +89,8 @@ def test_rates():
     layout = batch(toys(), toy_raws()).layout
     assert Constant(0.3)(layout, 0, Draw(0)).tolist() == [0.3] * layout.segments
     rate = Constant(0.5)
-    assert as_rate(rate) is rate and as_rate(1).rate == 1.0
+    assert as_rate(rate) is rate
+    assert as_rate(1).rate == 1.0
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="share of the tokens"):
             Constant(wrong)
@@ -101,18 +103,22 @@ def test_unigram_is_add_one():
 
 def test_the_mean_vector_is_the_mean_of_all_rows():
     guess = MeanVector([torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 6.0], [3.0, 0.0]])])
-    assert guess.mean_V.tolist() == [2, 2] and guess.loss(torch.tensor([[2.0, 4.0]])).tolist() == [2.0]
+    assert guess.mean_V.tolist() == [2, 2]
+    assert guess.loss(torch.tensor([[2.0, 4.0]])).tolist() == [2.0]
     with pytest.raises(ValueError, match="no training tokens"):
         MeanVector([])
 
 
 def test_a_bad_record_says_where_and_crosses_processes():
     error = BadRecord("a.fasta", "sp|P1", "no residues")
-    assert str(error) == "a.fasta, record sp|P1: no residues" and str(BadRecord("b.png", None, "truncated")) == "b.png: truncated"
-    assert str(pickle.loads(pickle.dumps(error))) == str(error) and isinstance(error, ValueError)
+    assert str(error) == "a.fasta, record sp|P1: no residues"
+    assert str(BadRecord("b.png", None, "truncated")) == "b.png: truncated"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert isinstance(error, ValueError)
 
 
 def test_did_you_mean():
     assert did_you_mean("Unifrom", ["Uniform", "Span"]) == "Did you mean 'Uniform'? Choices: Span, Uniform."
-    assert did_you_mean("xyz", ["Uniform"]) == "Choices: Uniform." and did_you_mean("a", []) == "Choices: none."
+    assert did_you_mean("xyz", ["Uniform"]) == "Choices: Uniform."
+    assert did_you_mean("a", []) == "Choices: none."
     assert "'MAE'" in did_you_mean("mae", ["MAE", "BERT"])

@@ -31,11 +31,13 @@ def test_every_record_is_found_again(lengths):
     layout = tokens.layout
     assert list(layout.lengths) == sorted(sum(each.values()) for each in lengths)
     assert sorted(layout.sample_S.tolist()) == list(range(len(samples)))
-    assert len(layout) == sum(layout.lengths) and (layout.segment_T[1:] >= layout.segment_T[:-1]).all()
+    assert len(layout) == sum(layout.lengths)
+    assert (layout.segment_T[1:] >= layout.segment_T[:-1]).all()
     assert torch.equal(layout.segment_T, lengths_to_segments(layout.lengths))
     for s, i in enumerate(layout.sample_S.tolist()):
         one = tokens.segment(s)
-        assert one.aux == {"label": [i]} and one.layout.segments == 1
+        assert one.aux == {"label": [i]}
+        assert one.layout.segments == 1
         for name in TOKENIZERS:
             piece = samples[i].pieces.get(name)
             expected = TOKENIZERS[name].empty() if piece is None or not len(piece) else piece.content
@@ -48,11 +50,14 @@ def test_parts_tell_rows_and_tokens():
     tokens = pack([sample(1, ids=3, wave=2), sample(2, wave=1), sample(3, ids=2)], TOKENIZERS)
     part = tokens.part("wave")
     assert part.layout_N.runs == (Run(0, 4, 1), Run(2, 8, 2))
-    assert part.index_N.tolist() == [0, 6, 7] and part.layout_N.lengths == (1, 0, 2)
+    assert part.index_N.tolist() == [0, 6, 7]
+    assert part.layout_N.lengths == (1, 0, 2)
     assert part.layout_N.place_T.tolist() == [0, 0, 1]
     assert tokens.number_T.tolist() == [0, 0, 1, 2, 3, 4, 1, 2]
     only = tokens.only("ids")
-    assert only.layout.lengths == (0, 2, 3) and only.content["wave"].shape == (0,) and only.runs["wave"] == ()
+    assert only.layout.lengths == (0, 2, 3)
+    assert only.content["wave"].shape == (0,)
+    assert only.runs["wave"] == ()
     assert torch.equal(only.content["ids"], tokens.content["ids"])
 
 
@@ -65,7 +70,9 @@ def test_units_are_unique_in_the_batch():
     tokens = batch(toys(), toy_raws())
     layout = tokens.layout
     owners = {}
-    for unit, owner in zip(layout.unit_T.tolist(), zip(layout.segment_T.tolist(), layout.modality_T.tolist(), strict=True), strict=True):
+    for unit, owner in zip(
+        layout.unit_T.tolist(), zip(layout.segment_T.tolist(), layout.modality_T.tolist(), strict=True), strict=True
+    ):
         assert owners.setdefault(unit, owner) == owner
 
 
@@ -79,7 +86,9 @@ def test_positions_fill_three_coordinates():
 
 def test_an_empty_batch_has_every_modality_with_no_rows():
     tokens = pack([], TOKENIZERS)
-    assert len(tokens) == 0 and tokens.layout.segments == 0 and tokens.layout.position_TC.shape == (0, 3)
+    assert len(tokens) == 0
+    assert tokens.layout.segments == 0
+    assert tokens.layout.position_TC.shape == (0, 3)
     assert {n: tuple(c.shape) for n, c in tokens.content.items()} == {"ids": (0,), "patches": (0, 4), "wave": (0,)}
     assert tokens.part("ids").layout_N.runs == ()
 
@@ -92,7 +101,8 @@ def test_an_unknown_modality_is_an_error():
 def test_with_content_leaves_the_rest():
     tokens = batch(toys(), toy_raws())
     other = tokens.with_content(ids=tokens.content["ids"] + 1)
-    assert other.layout is tokens.layout and other.content["wave"] is tokens.content["wave"]
+    assert other.layout is tokens.layout
+    assert other.content["wave"] is tokens.content["wave"]
     assert not torch.equal(other.content["ids"], tokens.content["ids"])
 
 
@@ -100,7 +110,8 @@ def test_moving_keeps_everything():
     tokens = batch(toys(), toy_raws())
     tokens.layout.place_T, tokens.layout.start_S  # noqa: B018  (cached values must not travel)
     moved = tokens.to("cpu")
-    assert torch.equal(moved.layout.place_T, tokens.layout.place_T) and moved.runs == tokens.runs
+    assert torch.equal(moved.layout.place_T, tokens.layout.place_T)
+    assert moved.runs == tokens.runs
 
 
 def test_every_index_lives_where_the_tokens_live():
@@ -112,5 +123,12 @@ def test_every_index_lives_where_the_tokens_live():
     with FakeTensorMode(allow_non_fake_inputs=True):
         moved = tokens.to("cuda")
         layout = moved.layout
-        tensors = [*moved.content.values(), *moved.index.values(), moved.number_T, layout.place_T, layout.start_S, layout.unit_T]
+        tensors = [
+            *moved.content.values(),
+            *moved.index.values(),
+            moved.number_T,
+            layout.place_T,
+            layout.start_S,
+            layout.unit_T,
+        ]
         assert {t.device.type for t in tensors} == {"cuda"}

@@ -32,7 +32,8 @@ def test_gather_finds_the_kept_tokens(hidden_T, keep_T, all_kept):
             if kept_K is not None:
                 assert set(part.index_N.tolist()) == set(kept_K.tolist()) & set(TOKENS.index[name].tolist())
         else:  # its front end needs every row
-            assert torch.equal(part.content_R, TOKENS.content[name]) and part.layout_N.runs == TOKENS.runs[name]
+            assert torch.equal(part.content_R, TOKENS.content[name])
+            assert part.layout_N.runs == TOKENS.runs[name]
 
 
 @settings(max_examples=50, deadline=None)
@@ -44,7 +45,8 @@ def test_places_that_are_read_lie_among_the_kept(hidden_T, keep_T):
     assert torch.equal(there_N, keep_T[view.read_N])
     assert torch.equal(kept_K[view.place_N[there_N]], view.read_N[there_N])
     assert view.readable == bool(there_N.all())
-    assert torch.equal(view.answer_N, hidden_T.nonzero()[:, 0]) and torch.equal(view.read_N, view.answer_N)
+    assert torch.equal(view.answer_N, hidden_T.nonzero()[:, 0])
+    assert torch.equal(view.read_N, view.answer_N)
 
 
 def test_answers_are_sorted_under_their_modality():
@@ -59,19 +61,23 @@ def test_reading_before_the_answer():
     """Causal prediction: read one place earlier than one answers."""
     answer_N = (TOKENS.layout.place_T > 0).nonzero()[:, 0]
     view = View.of(TOKENS, torch.zeros(LENGTH, dtype=torch.bool), answer_N=answer_N, read_N=answer_N - 1)
-    assert torch.equal(view.place_N, answer_N - 1) and view.readable
+    assert torch.equal(view.place_N, answer_N - 1)
+    assert view.readable
     names = {n: int((TOKENS.layout.modality_T[answer_N] == i).sum()) for i, n in enumerate(TOKENS.names)}
     assert {n: len(a) for n, a in view.asked.items()} == names
 
 
 def test_asked_follows_the_clean_tokens_where_they_differ():
     clean = TOKENS.segment(TOKENS.layout.segments - 1)
-    view = View.of(TOKENS, torch.zeros(LENGTH, dtype=torch.bool), clean=clean, answer_N=torch.tensor([0]), read_N=torch.tensor([5]))
+    view = View.of(
+        TOKENS, torch.zeros(LENGTH, dtype=torch.bool), clean=clean, answer_N=torch.tensor([0]), read_N=torch.tensor([5])
+    )
     assert len(view.asked[TOKENS.names[int(clean.layout.modality_T[0])]]) == 1
 
 
 def test_moving_a_view():
     view = View.of(TOKENS, TOKENS.layout.maskable_T, kept_K=(~TOKENS.layout.maskable_T).nonzero()[:, 0])
     moved = view.to("cpu")
-    assert torch.equal(moved.gather_K, view.gather_K) and moved.readable == view.readable
+    assert torch.equal(moved.gather_K, view.gather_K)
+    assert moved.readable == view.readable
     assert all(torch.equal(a[1], b[1]) for a, b in zip(moved.parts, view.parts, strict=True))

@@ -12,7 +12,9 @@ TOKENS = batch(toys(), toy_raws(12))
 HIDDEN_T = Uniform(0.5).hidden(TOKENS, 0, Draw(0))
 
 
-@pytest.mark.parametrize("shares", [(0.0, 0.0), (0.0, 1.0), ({"ids": 0.1, "patches": 0.5}, 0.1), ({"patches": 1.0}, {"wave": 0.3})])
+@pytest.mark.parametrize(
+    "shares", [(0.0, 0.0), (0.0, 1.0), ({"ids": 0.1, "patches": 0.5}, 0.1), ({"patches": 1.0}, {"wave": 0.3})]
+)
 def test_conforms(shares):
     check_corruption(MaskVector(*shares), TOKENS, HIDDEN_T)
 
@@ -27,7 +29,8 @@ def test_the_split_is_80_10_10():
     changed = int((view.tokens.content["ids"] != tokens.content["ids"])[shown_T].sum())
     for count, share in ((masked, 0.8), (changed, 0.1 * 15 / 16)):  # one random id in 16 is the old one
         assert abs(count - n * share) < 4 * (n * share * (1 - share)) ** 0.5
-    assert torch.equal(view.answer_N, hidden_T.nonzero()[:, 0]) and len(view.answer_N) == n
+    assert torch.equal(view.answer_N, hidden_T.nonzero()[:, 0])
+    assert len(view.answer_N) == n
 
 
 def test_random_ids_are_uniform_over_the_choices():
@@ -35,7 +38,8 @@ def test_random_ids_are_uniform_over_the_choices():
     hidden_T = tokens.layout.maskable_T
     ids = MaskVector(1.0)(tokens, hidden_T, 0, Draw(2)).tokens.content["ids"]
     count = torch.bincount(ids[hidden_T], minlength=17)
-    assert count[0] == 0 and (abs(count[1:] - 9900 / 16) < 100).all()
+    assert count[0] == 0
+    assert (abs(count[1:] - 9900 / 16) < 100).all()
     assert (ids[~hidden_T] == 0).all()
 
 
@@ -62,7 +66,7 @@ def test_refusals():
     for wrong in ((0.6, 0.6), (-0.1, 0), (0.5, {"ids": 0.6})):
         with pytest.raises(ValueError, match="together at most 1"):
             MaskVector(*wrong)
-    with pytest.raises(ValueError, match="no modality 'idz'. Did you mean 'ids'"):
+    with pytest.raises(ValueError, match=r"no modality 'idz'. Did you mean 'ids'"):
         MaskVector({"idz": 0.1})(TOKENS, HIDDEN_T, 0, Draw(0))
     with pytest.raises(ValueError, match=r"random=...\) on 'wave'"):
         MaskVector(0.1)(TOKENS, HIDDEN_T, 0, Draw(0))

@@ -13,16 +13,28 @@ from mmm.testing import near, toys
 
 WIDTH, HEADS, FF = 32, 4, 48
 LENGTHS = (5, 12, 12, 23)
-LAYOUT = pack([Sample({"ids": Piece(torch.zeros(n), torch.arange(n))}, i) for i, n in enumerate(LENGTHS)], {"ids": toys()["ids"].tokenizer}).layout
+LAYOUT = pack(
+    [Sample({"ids": Piece(torch.zeros(n), torch.arange(n))}, i) for i, n in enumerate(LENGTHS)],
+    {"ids": toys()["ids"].tokenizer},
+).layout
 SIZES = {"hidden_size": WIDTH, "intermediate_size": FF, "num_attention_heads": HEADS, "num_hidden_layers": 4}
 
 
 def bert():
     from transformers import BertConfig, BertModel
 
-    model = BertModel(BertConfig(**SIZES, layer_norm_eps=1e-5, vocab_size=9, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+    model = BertModel(
+        BertConfig(**SIZES, layer_norm_eps=1e-5, vocab_size=9, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    )
     layers = [
-        ((a.self.query, a.self.key, a.self.value), a.output.dense, layer.intermediate.dense, layer.output.dense, a.output.LayerNorm, layer.output.LayerNorm)
+        (
+            (a.self.query, a.self.key, a.self.value),
+            a.output.dense,
+            layer.intermediate.dense,
+            layer.output.dense,
+            a.output.LayerNorm,
+            layer.output.LayerNorm,
+        )
         for layer in model.encoder.layer
         for a in [layer.attention]
     ]
@@ -32,7 +44,9 @@ def bert():
 def vit():
     from transformers import ViTConfig, ViTModel
 
-    config = ViTConfig(**SIZES, layer_norm_eps=1e-5, image_size=8, patch_size=4, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    config = ViTConfig(
+        **SIZES, layer_norm_eps=1e-5, image_size=8, patch_size=4, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     model = ViTModel(config, add_pooling_layer=False)
     layers = [
         ((a.q_proj, a.k_proj, a.v_proj), a.o_proj, layer.mlp.fc1, layer.mlp.fc2, layer.layernorm_before, layer.layernorm_after)
@@ -57,7 +71,14 @@ def esm2():
     )  # fmt: skip
     model = EsmModel(config, add_pooling_layer=False)
     layers = [
-        ((a.self.query, a.self.key, a.self.value), a.output.dense, layer.intermediate.dense, layer.output.dense, a.LayerNorm, layer.LayerNorm)
+        (
+            (a.self.query, a.self.key, a.self.value),
+            a.output.dense,
+            layer.intermediate.dense,
+            layer.output.dense,
+            a.LayerNorm,
+            layer.LayerNorm,
+        )
         for layer in model.encoder.layer
         for a in [layer.attention]
     ]
@@ -75,7 +96,8 @@ def modernbert():
     ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)
     model = ModernBertModel(ModernBertConfig(**SIZES, **ends, vocab_size=9, local_attention=8))
     layers = [
-        ((layer.attn.Wqkv,), layer.attn.Wo, layer.mlp.Wi, layer.mlp.Wo, layer.attn_norm, layer.mlp_norm) for layer in model.layers
+        ((layer.attn.Wqkv,), layer.attn.Wo, layer.mlp.Wi, layer.mlp.Wo, layer.attn_norm, layer.mlp_norm)
+        for layer in model.layers
     ]
     ours = Transformer(WIDTH, 4, HEADS, FF, activation="geglu", bias=False, rotary=1, theta=160000, local=Local(4, 3))
     # ModernBERT's embedding ends in a norm, so its first block begins without one.
@@ -93,7 +115,9 @@ def pairs(ours: Transformer, layers, last):
     if last is not None:
         rows.append((ours.norm, (last,)))
     return [
-        (parameter, [getattr(m, name) for m in theirs]) for own, theirs in rows for name, parameter in own.named_parameters(recurse=False)
+        (parameter, [getattr(m, name) for m in theirs])
+        for own, theirs in rows
+        for name, parameter in own.named_parameters(recurse=False)
     ]
 
 

@@ -226,7 +226,7 @@ def test_a_bad_file_is_one_bad_record_that_names_it(tmp_path, kind, front_end):
 
 
 def test_a_lying_rate_is_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmm.modalities.audio.MAX_DECODED", 1000)
+    monkeypatch.setattr("mmm.modalities._waveforms.MAX_DECODED", 1000)
     path = save(tmp_path / "a.wav", tone(1.0))
     with pytest.raises(BadRecord, match="too many"):
         fitted("waveform").tokenizer.tokenize(path)
@@ -280,7 +280,7 @@ def test_fit_normalises_each_band_and_survives_bad_records(tmp_path, caplog):
 
 
 def test_fit_says_when_it_takes_a_part(caplog, monkeypatch):
-    monkeypatch.setattr("mmm.modalities.audio.FIT_RECORDS", 2)
+    monkeypatch.setattr("mmm.modalities._waveforms.FIT_RECORDS", 2)
     from mmm.core.modality import Record
 
     records = [Record("memory", i, (tone(0.5, seed=i), RATE), bytes([i])) for i in range(4)]

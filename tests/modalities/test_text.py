@@ -1,5 +1,6 @@
 """Text: ids and words as the tokenizers library makes them, records of every kind of file, and what is refused."""
 
+import copy
 import gzip
 import json
 import logging
@@ -176,6 +177,17 @@ def test_a_pretrained_tokenizer_keeps_its_own_specials(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadRecipe, match="no tokenizer could be loaded"):
         Text(pretrained=str(tmp_path / "empty")).fit([])
+
+
+def test_a_pretrained_tokenizer_neither_cuts_nor_pads_by_itself():
+    text = fitted()
+    model = copy.deepcopy(text.tokenizer.model)
+    model.enable_truncation(2)
+    model.enable_padding(length=9)
+    other = Text(vocabulary=400)
+    other.restore(text.assets() | {"tokenizer.json": model.to_str().encode()})
+    for sentence in ("a", SENTENCES[0]):
+        assert torch.equal(other.tokenizer.tokenize(sentence).content, text.tokenizer.tokenize(sentence).content)
 
 
 @pytest.mark.parametrize(

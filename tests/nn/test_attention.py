@@ -1,5 +1,7 @@
 """Attention backends against one dense mask over the whole packed axis."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,8 +20,6 @@ def layout(lengths):
     """Segments in this very order, equal lengths neighbours or not, empty ones among them."""
     packed = pack([Sample({"ids": Piece(torch.zeros(n), torch.arange(n))}) for n in sorted(lengths)], TOKENIZERS).layout
     segment_T = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-    from dataclasses import replace
-
     return replace(packed, segment_T=segment_T, lengths=tuple(lengths))
 
 
@@ -36,7 +36,11 @@ def test_every_backend_is_the_dense_reference(lengths, rule):
     ours, reference = attention(q, k, v, where, rule), dense_attention(q, k, v, where, rule)
     assert near(ours, reference)
     weight = torch.randn(ours.shape, generator=torch.Generator().manual_seed(0))
-    for a, b in zip(torch.autograd.grad((ours * weight).sum(), (q, k, v)), torch.autograd.grad((reference * weight).sum(), (q, k, v)), strict=True):
+    for a, b in zip(
+        torch.autograd.grad((ours * weight).sum(), (q, k, v)),
+        torch.autograd.grad((reference * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
         assert near(a, b)
 
 
@@ -46,7 +50,8 @@ def test_bfloat16_stays_within_its_rounding(rule):
     q, k, v = states(len(where), torch.bfloat16)
     exact = dense_attention(q.float(), k.float(), v.float(), where, rule)
     ours = attention(q, k, v, where, rule)
-    assert ours.dtype == torch.bfloat16 and near(ours.float(), exact, 0.02)
+    assert ours.dtype == torch.bfloat16
+    assert near(ours.float(), exact, 0.02)
     grads = torch.autograd.grad(ours.float().square().sum(), (q, k, v))
     references = torch.autograd.grad(exact.square().sum(), (q, k, v))
     assert all(near(a.float(), b.float(), 0.05) for a, b in zip(grads, references, strict=True))
@@ -80,3 +85,15 @@ def test_the_module_is_the_library_one():
     where, x_TD = layout([4, 7]), torch.randn(11, 12)
     expected = torch.cat([theirs(x, x, x)[0] for x in x_TD.split([4, 7])])
     assert near(ours(x_TD, where), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("lengths", [[5, 5, 9], [0, 7, 3, 3], [300]])
+@pytest.mark.parametrize("rule", RULES)
+def test_the_gpu_gives_what_the_cpu_gives(lengths, rule):
+    where = layout(lengths)
+    q, k, v = (torch.randn(len(where), 2, 16) for _ in range(3))
+    exact = dense_attention(q, k, v, where, rule)
+    for dtype, within in ((torch.float32, 1e-4), (torch.bfloat16, 0.02)):
+        got = attention(q.cuda().to(dtype), k.cuda().to(dtype), v.cuda().to(dtype), where.to("cuda"), rule)
+        assert near(got.float().cpu(), exact, within)

@@ -24,7 +24,8 @@ def test_mlp_by_its_formula(activation):
 
 
 def test_norms():
-    assert isinstance(make_norm("rms", 4), nn.RMSNorm) and make_norm("layer", 4, bias=False).bias is None
+    assert isinstance(make_norm("rms", 4), nn.RMSNorm)
+    assert make_norm("layer", 4, bias=False).bias is None
 
 
 def test_no_bias_anywhere():
@@ -36,7 +37,8 @@ def test_initial_weights():
     torch.manual_seed(0)
     block = Block(64, 4, 256)
     initialise(block, 0.02)
-    assert abs(float(block.mlp.up.weight.std()) - 0.02) < 1e-3 and not block.mlp.up.bias.any()
+    assert abs(float(block.mlp.up.weight.std()) - 0.02) < 1e-3
+    assert not block.mlp.up.bias.any()
     initialise(block)
     bound = (6 / (64 + 256)) ** 0.5
     assert 0.98 * bound < float(block.mlp.up.weight.abs().max()) <= bound

@@ -64,7 +64,9 @@ def test_sines_of_one_coordinate_are_those_of_the_transformer():
     angle = position[:, None] * 10000 ** -(torch.arange(4) / 4)
     assert near(sinusoidal(position[:, None].expand(-1, 3), 8, 1), torch.cat([angle.sin(), angle.cos()], 1), 1e-6)
     odd = sinusoidal(torch.rand(3, 3), 16, 3)
-    assert odd.shape == (3, 16) and not odd[:, 12:].any() and odd[:, :12].any()
+    assert odd.shape == (3, 16)
+    assert not odd[:, 12:].any()
+    assert odd[:, :12].any()
 
 
 def test_learned_positions_are_looked_up_by_cell():

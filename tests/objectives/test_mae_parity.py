@@ -70,10 +70,21 @@ def test_mae(normalise):
     torch.manual_seed(0)
     theirs = ViTMAEForPreTraining(
         ViTMAEConfig(
-            hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, layer_norm_eps=1e-5, num_channels=1,
-            image_size=SIDE * PATCH, patch_size=PATCH, decoder_hidden_size=16, decoder_num_hidden_layers=2,
-            decoder_num_attention_heads=2, decoder_intermediate_size=64, mask_ratio=0.75, norm_pix_loss=normalise,
-        )  # fmt: skip
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=128,
+            layer_norm_eps=1e-5,
+            num_channels=1,
+            image_size=SIDE * PATCH,
+            patch_size=PATCH,
+            decoder_hidden_size=16,
+            decoder_num_hidden_layers=2,
+            decoder_num_attention_heads=2,
+            decoder_intermediate_size=64,
+            mask_ratio=0.75,
+            norm_pix_loss=normalise,
+        )
     )
     noise, pixels = torch.rand(RECORDS, SIDE**2), torch.randn(RECORDS, SIDE * PATCH, SIDE * PATCH)
     model = tiny_model({"picture": Pictures()}, Transformer(32, 2, 4), TransformerDecoder(16, 2, 2))
@@ -100,7 +111,10 @@ def test_mae(normalise):
             for parameter in other:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
             own.copy_(torch.cat(other).reshape(own.shape))
-        for table in (vit.embeddings.position_embeddings, decoder.decoder_pos_embed):  # left empty by the library in a fresh model
+        for table in (
+            vit.embeddings.position_embeddings,
+            decoder.decoder_pos_embed,
+        ):  # left empty by the library in a fresh model
             width = table.shape[-1]
             table.copy_(build_2d_sinusoidal_position_embedding(SIDE, SIDE, width, cls_token=True).roll(width // 2, dims=1))
 

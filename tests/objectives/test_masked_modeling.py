@@ -33,7 +33,9 @@ CASES = {
     "bert": lambda: build(Uniform(0.3), MaskVector(0.1, 0.1), heads={"ids": "tied"}),
     "mae": lambda: build(Uniform(0.75), Drop(), TransformerDecoder(24, 1, 4)),
     "one masking each": lambda: build({"ids": Span(0.3), "patches": Uniform(Drawn(0.2, 0.8))}, weights={"ids": 0.5}),
-    "two targets": lambda: build(targets={"ids": [TokenIds()], "patches": [Pixels(True)]}, heads={"ids": "cosine", "patches": "transform"}),
+    "two targets": lambda: build(
+        targets={"ids": [TokenIds()], "patches": [Pixels(True)]}, heads={"ids": "cosine", "patches": "transform"}
+    ),
 }
 
 
@@ -47,16 +49,44 @@ def test_learns(case):
     check_learns(*CASES[case](), share=0.8)
 
 
+def test_nothing_is_left_to_see_and_nothing_is_asked():
+    """Rates of 1 and 0: a loss of the right count, finite gradients, no NaN."""
+    for rate in (0.0, 1.0):
+        objective, model, tokens = build(Uniform(rate), Drop(), TransformerDecoder(24, 1, 4))
+        terms = objective(model, tokens, objective.views(tokens, 0, Draw(0)), 0)
+        assert [t.count > 0 for t in terms] == [rate == 1.0] * 2
+        loss = sum(t.total for t in terms)
+        assert loss.isfinite()
+        if rate:
+            loss.backward()
+            assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bfloat16_is_near_float32(case):
+    objective, model, tokens = CASES[case]()
+    views = objective.views(tokens, 0, Draw(0))
+    exact = [float(t.total.detach()) for t in objective(model, tokens, views, 0)]
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = objective(model, tokens, views, 0)
+    assert all(t.total.dtype == torch.float32 for t in terms)
+    assert [float(t.total.detach()) for t in terms] == pytest.approx(exact, rel=0.02)
+    sum(t.total for t in terms).backward()
+    assert all(p.grad is not None for p in model.encoder.parameters())
+
+
 def test_each_modality_by_its_own_masking():
     masking = {"ids": Uniform(0.2), "patches": Uniform(0.8)}
-    objective, model, tokens = build(masking)
+    objective, _model, tokens = build(masking)
     draw = Draw(3)
     (view,) = objective.views(tokens, 0, draw)
     hidden_T = torch.zeros(len(tokens), dtype=torch.bool).index_fill(0, view.answer_N, True)
     for name in tokens.names:
         alone = tokens.only(name)
         check_counts(masking[name], alone, hidden_T[tokens.index[name]], 0, draw.stream("mask").stream(name))
-    only_patches = tokens.layout.modality_T.new_tensor([bool((tokens.layout.modality_T[tokens.layout.segment_T == s] == 1).all()) for s in range(tokens.layout.segments)])
+    only_patches = tokens.layout.modality_T.new_tensor(
+        [bool((tokens.layout.modality_T[tokens.layout.segment_T == s] == 1).all()) for s in range(tokens.layout.segments)]
+    )
     assert view.rate_S.tolist() == pytest.approx([0.8 if p else 0.2 for p in only_patches.tolist()])
 
 
@@ -75,7 +105,10 @@ def test_a_term_is_the_sum_of_its_answers():
 def test_kept_and_random_tokens_are_asked_too():
     objective, _, tokens = build(Uniform(1.0), MaskVector(0.4, 0.4))
     counts = objective.counts(tokens, objective.views(tokens, 0, Draw(0)))
-    assert counts == {"ids/TokenIds": float(tokens.layout.maskable_T[tokens.index["ids"]].sum()), "patches/Pixels": float(len(tokens.index["patches"]))}
+    assert counts == {
+        "ids/TokenIds": float(tokens.layout.maskable_T[tokens.index["ids"]].sum()),
+        "patches/Pixels": float(len(tokens.index["patches"])),
+    }
 
 
 def test_two_targets_of_one_kind_would_share_a_head():

@@ -26,7 +26,8 @@ def test_normalised_truth_has_no_mean_and_unit_variance():
     target = Pixels(True)
     target.bind("patches", TOKENS.tokenizers["patches"])
     truth = target.truth(TOKENS, TOKENS.index["patches"])
-    assert near(truth.mean(1), torch.zeros(len(truth)), 1e-4) and near(truth.var(1), torch.ones(len(truth)), 1e-3)
+    assert near(truth.mean(1), torch.zeros(len(truth)), 1e-4)
+    assert near(truth.var(1), torch.ones(len(truth)), 1e-3)
     flat = batch({"patches": toys()["patches"]}, [{"patches": torch.ones(2, 2, 4)}])
     assert not target.truth(flat, torch.arange(4)).any()  # a patch of one colour is 0, not NaN
 

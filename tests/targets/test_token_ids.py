@@ -23,7 +23,9 @@ def test_the_loss_is_nats_a_token():
     truth_N = target.truth(TOKENS, answer_N)
     assert torch.equal(truth_N, TOKENS.content["ids"][[1, 5]])
     assert target.loss(torch.zeros(2, 17), truth_N).tolist() == pytest.approx([math.log(17)] * 2)
-    assert target.loss(torch.nn.functional.one_hot(truth_N, 17).bfloat16() * 100, truth_N).tolist() == pytest.approx([0, 0], abs=1e-4)
+    assert target.loss(torch.nn.functional.one_hot(truth_N, 17).bfloat16() * 100, truth_N).tolist() == pytest.approx(
+        [0, 0], abs=1e-4
+    )
 
 
 def test_content_that_is_not_ids_is_refused():

@@ -1,4 +1,5 @@
-"""Take optimiser steps with real parts and save gradients and terms; run by test_global_counts.py, also on several processes."""
+"""Take optimiser steps with real parts and save gradients and terms; run by test_global_counts.py, also on several
+processes."""
 
 import json
 import logging

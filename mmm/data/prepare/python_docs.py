@@ -29,7 +29,8 @@ def prepare(folder: Path) -> str:
 
     A record is a run of paragraphs of one document, its inner blank lines taken out. A document is a reference topic or
     a docstring. Every seventh document, by the hash of the topic's or the module's name, is validation: no document and
-    no module is on both sides. All topics are taken, then docstrings, in the order of their hashes, of at most as many characters.
+    no module is on both sides. All topics are taken, then docstrings, in the order of their hashes, of at most as many
+    characters.
 
     Args:
         folder: an empty folder to fill.
