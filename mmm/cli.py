@@ -100,6 +100,8 @@ def _version() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0 done, 2 the user can mend it, 3 the data are at fault, 130 interrupted."""
+    # Where other programs want the cores too, threads that spin while they wait make a step many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     args, rest = parser().parse_known_args(words)
     if rest and args.command not in ("run", "check", "masks"):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
@@ -17,7 +15,6 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import TrainerFn
 
 from .core.batch import StepBatch
-from .core.objective import Term
 from .core.training import Training
 from .skill import gathered
 
@@ -77,12 +74,7 @@ class RunLog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
     ) -> None:
-        """Callbacks that save come after this one, so a checkpoint has the cursor of its own step, and none is written of a
-        loss gone bad.
-
-        Raises:
-            ValueError: a loss is not finite.
-        """
+        """Callbacks that save come after this one, so a checkpoint has the cursor of its own step."""
         assert isinstance(pl_module, Training)
         self._steps = trainer.global_step
         self._tokens += pl_module.last_tokens
@@ -90,7 +82,6 @@ class RunLog(Callback):
             rows = csv.writer(self._rows, lineterminator="\n")
             rows.writerows((self._steps, t.name, float(t.total), float(t.count)) for t in pl_module.last_terms)
             self._rows.flush()
-        check_finite(pl_module.last_terms, self._steps)
         if batch.cursor and trainer.datamodule is not None:  # type: ignore[attr-defined]
             trainer.datamodule.cursor = dict(batch.cursor)  # type: ignore[attr-defined]
 
@@ -156,17 +147,6 @@ class _DataClock(PassThroughProfiler):
     def stop(self, action_name: str) -> None:
         if action_name.endswith("train_dataloader_next"):
             self.seconds += perf_counter() - self._from
-
-
-def check_finite(terms: Sequence[Term], step: int) -> None:
-    """Raises ValueError where the total of a term is not finite, naming step and term."""
-    for term in terms:
-        if not math.isfinite(float(term.total)):
-            raise ValueError(
-                f"step {step}: the loss {term.name!r} is {float(term.total)}. The step was taken, so the weights in memory are "
-                "spoilt; the checkpoints on disk are from before. Resume with a lower learning rate, a longer warm-up, or "
-                "gradient clipping"
-            )
 
 
 def losses(path: Path) -> dict[str, list[tuple[int, float, float]]]:

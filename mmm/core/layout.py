@@ -100,7 +100,8 @@ class Layout:
     def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on ``device``."""
         fields: dict[str, Any] = {f: getattr(self, f) for f in Layout.__dataclass_fields__}
-        return replace(self, **{f: v.to(device, non_blocking=True) for f, v in fields.items() if isinstance(v, Tensor)})
+        moved: dict[str, Any] = {f: v.to(device, non_blocking=True) for f, v in fields.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 def lengths_to_segments(lengths: Sequence[int]) -> Tensor:

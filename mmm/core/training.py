@@ -166,7 +166,7 @@ class Training(LightningModule):
         totals = self._sum(totals)
         self.last_terms = [Term(n, t, c) for (n, c), t in zip(counts.items(), totals, strict=True)]
         self.last_tokens = int(sum(present.values()))
-        self._check_finite(step)
+        self._check_finite(step, *self.last_terms)
         for name, tokens_there in present.items():
             if tokens_there == 0:  # untouched: no step, no decay
                 for parameter in self.model.of_modality(name):
@@ -175,7 +175,8 @@ class Training(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = settings.rate(step, self.trainer.max_steps)
         if settings.clip is not None:
-            nn.utils.clip_grad_norm_([p for p in self.trained() if p.grad is not None], settings.clip)
+            norm = nn.utils.clip_grad_norm_([p for p in self.trained() if p.grad is not None], settings.clip)
+            self._check_finite(step, Term("gradient", norm, 1.0))
         optimizer.step()
         self.objective.after_step(self.model, progress)
         for term in self.last_terms:
@@ -221,13 +222,13 @@ class Training(LightningModule):
             dist.all_reduce(values)
         return values.cpu()
 
-    def _check_finite(self, step: int) -> None:
+    def _check_finite(self, step: int, *terms: Term) -> None:
         """Stop before a step that would spoil the weights."""
-        for term in self.last_terms:
+        for term in terms:
             if not bool(torch.isfinite(term.total)):
                 raise ValueError(
-                    f"step {step + 1}: the loss of {term.name} is {float(term.total)}; no step was taken and the weights are "
-                    "still good. Lower the learning rate, lengthen the warm-up, or look for broken records"
+                    f"step {step + 1}: {term.name} is {float(term.total)}; no step was taken and the weights are still good. "
+                    "Lower the learning rate, lengthen the warm-up, or look for broken records"
                 )
 
     def _unsynchronised(self, last: bool) -> Any:

@@ -46,7 +46,7 @@ class Transformer(Encoder):
         activation: of the MLP; geglu and swiglu are gated. bias: on products and LayerNorms.
         rotary: how many coordinates turn queries and keys; 0: none. theta: base of the wavelengths.
         local: local attention in most layers. dropout: on both branches of every block.
-        init_std: standard deviation of the initial weights (BERT: 0.02); by default Xavier uniform (MAE).
+        init_std: standard deviation of the initial weights (BERT); null: Xavier uniform (MAE).
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Transformer(Encoder):
         theta: float = 10000.0,
         local: Local | None = None,
         dropout: float = 0.0,
-        init_std: float | None = None,
+        init_std: float | None = 0.02,
     ):
         super().__init__()
         if width % heads or (rotary and width // heads % 2):

@@ -30,6 +30,8 @@ class Pixels(Target):
     def __init__(self, normalise: bool = False):
         super().__init__()
         self.normalise = normalise
+        if normalise:
+            self.unit += ", each token normalised"
 
     def bind(self, name: str, tokenizer: Tokenizer) -> None:
         """Raises ValueError where the modality's content is not one vector of numbers a token."""
