@@ -26,7 +26,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell mmm tests tools recipes data_cards *.md
+	$(BIN)/codespell mmm tools recipes data_cards *.md
 
 setup: $(STAMP)
 

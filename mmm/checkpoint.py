@@ -68,11 +68,15 @@ def load_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
     if "://" in str(path):
         raise ValueError(f"{path}: only local checkpoint files are read; fetch it first")
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)  # type: ignore[no-any-return]
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None
-    except Exception as error:
-        raise ValueError(f"{path}: not a checkpoint that can be read safely ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # torch raises many kinds
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint")
+    return checkpoint
 
 
 def newest(folder: Path) -> Path | None:

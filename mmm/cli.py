@@ -34,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
     _recipe(run)
     run.add_argument("--run_dir", metavar="DIR", help="the run folder (default: runs/<recipe>)")
     run.add_argument("--resume", action="store_true", help="go on from the folder's newest checkpoint")
-    run.add_argument("--devices", type=int, metavar="N", help="train one model on N processes")
+    run.add_argument("--devices", type=_positive, metavar="N", help="train one model on N processes")
     run.add_argument(
-        "--checkpoint_every", type=int, metavar="STEPS", help="steps between checkpoints (default: a tenth of the run)"
+        "--checkpoint_every", type=_positive, metavar="STEPS", help="steps between checkpoints (default: a tenth of the run)"
     )
     run.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
 
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _recipe(masks)
     masks.add_argument("--json", action="store_true", help="print JSON")
     masks.add_argument(
-        "--records", type=int, default=256, metavar="N", help="records of each modality to look at (default: 256)"
+        "--records", type=_positive, default=256, metavar="N", help="records of each modality to look at (default: 256)"
     )
 
     from .data.command import configure
@@ -79,6 +79,14 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, check, masks):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
+
+
+def _positive(word: str) -> int:
+    """A whole number of at least 1."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word} is less than 1")
+    return number
 
 
 def _recipe(command: argparse.ArgumentParser) -> None:
@@ -112,7 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("mmm").addHandler(handler)
         logging.getLogger("mmm").setLevel(logging.INFO)
     try:
-        return _command(args, rest)
+        status = _command(args, rest)
+        sys.stdout.flush()
+        return status
     except ValueError as error:
         if getattr(args, "debug", False):
             raise
@@ -120,6 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"mmm: error: {error}", file=sys.stderr)
         return DATA if isinstance(error, BadRecord) else USER
+    except BrokenPipeError:  # whoever was reading has read enough
+        sys.stdout = None
+        return 0
     except KeyboardInterrupt:
         print("mmm: interrupted", file=sys.stderr)
         return 130

@@ -28,12 +28,15 @@ def load(source: str | Path) -> Training:
             raise BadRecipe(f"{path}: holds no checkpoint (checkpoints/step-*.ckpt); train first, or name a run folder")
         path = found
     checkpoint = load_checkpoint(path)
-    if "mmm_recipe" not in checkpoint:
+    if not isinstance(checkpoint.get("mmm_recipe"), str):
         raise BadRecipe(f"{path}: a checkpoint, but not of a run of this package (it names no recipe)")
     values = resolve(loads(checkpoint["mmm_recipe"], str(path)), str(path))
     training = instantiate(Recipe(path.stem, values))
-    training.restore(assets_of(checkpoint))
-    training.load_state_dict(checkpoint["state_dict"])
+    try:
+        training.restore(assets_of(checkpoint))
+        training.load_state_dict(checkpoint["state_dict"])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise BadRecipe(f"{path}: its parts do not fit its recipe: {' '.join(str(error).split())[:400]}") from error
     return training.eval()
 
 

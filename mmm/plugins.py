@@ -38,8 +38,17 @@ class Entry:
     distribution: str
 
     def load(self) -> type[Any]:
-        """Import the class."""
-        return getattr(importlib.import_module(self.module), self.name)  # type: ignore[no-any-return]
+        """Import the class.
+
+        Raises:
+            BadRecipe: where its module cannot be imported; names the package.
+        """
+        try:
+            return getattr(importlib.import_module(self.module), self.name)  # type: ignore[no-any-return]
+        except Exception as error:
+            if self.distribution == "mmm-pretrain":
+                raise
+            raise BadRecipe(f"{self.name} of the package {self.distribution} cannot be imported: {error!r}") from error
 
 
 def _classes(path: Path) -> list[tuple[str, list[str], str]]:
@@ -82,7 +91,12 @@ def index() -> dict[str, Entry]:
         BadRecipe: where two packages claim one name.
     """
     here = Path(__file__).parent
-    scanned = [(d, m, *c) for d, m, f in _sources() for c in _classes(f)]
+    scanned = []
+    for distribution, module, file in _sources():
+        try:
+            scanned += [(distribution, module, *c) for c in _classes(file)]
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise BadRecipe(f"the package {distribution} holds a file that is no Python: {file} ({error})") from error
     core = [("mmm-pretrain", f"mmm.core.{f.stem}", *c) for f in sorted((here / "core").glob("*.py")) for c in _classes(f)]
     roles = {name: name for _, _, name, bases, _ in [*core, *scanned] if "ABC" in bases}
     entries: dict[str, Entry] = {}

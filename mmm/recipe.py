@@ -98,23 +98,27 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     from .data.module import Data
 
     _known(values, TOP, where, "")
-    for package in values.get("plugins") or []:
+    wanted = values.get("plugins") or []
+    if not isinstance(wanted, list) or not all(isinstance(p, str) for p in wanted):
+        raise BadRecipe(f"{where}: plugins is {wanted!r}; expected a list of package names")
+    for package in wanted:
         if package not in {e.distribution for e in plugins.index().values()}:
             raise BadRecipe(f"{where}: this recipe needs the package {package}, which is not installed: pip install {package}")
-    trainer = dict(values.get("trainer") or {})
+    trainer, model = values.get("trainer") or {}, values.get("model") or {}
     _known(trainer, _arguments(Trainer), where, "trainer")
+    _known(model, _arguments(Training), where, "model")
     for key in TRAINER_OWN:
         if key in trainer:
             raise BadRecipe(f"{where}: trainer.{key} is set by the run itself and cannot stand in a recipe")
-    model = dict(values.get("model") or {})
-    model.setdefault("decoder", "Readout")
     seed = values.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise BadRecipe(f"{where}: seed is {seed!r}; expected a whole number")
     resolved = {
-        "plugins": list(values.get("plugins") or []),
+        "plugins": list(wanted),
         "seed": seed,
-        "model": _arguments_of(Training, model, where, "model", skip=("seed",)),
+        "model": _arguments_of(Training, {"decoder": "Readout", **model}, where, "model", skip=("seed",)),
         "data": _arguments_of(Data, values.get("data") or {}, where, "data"),
-        "trainer": trainer,
+        "trainer": dict(trainer),
     }
     _no_class_path(trainer, where, "trainer")
     return resolved
@@ -140,6 +144,7 @@ def instantiate(recipe: Recipe) -> Training:
 
     from .core.training import Training
 
+    _only_the_index()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Training, "model")
     try:
@@ -161,6 +166,7 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
     import torch
     from jsonargparse import ArgumentError
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from .core.draw import Draw
     from .core.training import Training
@@ -174,6 +180,7 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
     values = {k: qualify(recipe.values[k]) for k in ("model", "data", "trainer")}
     values["model"]["seed"] = recipe.values["seed"]
     _quiet()
+    _only_the_index()
     # Parts that make parameters as they are constructed take them from the recipe's seed too.
     torch.manual_seed(Draw(recipe.values["seed"]).stream("construct").seed())
     try:
@@ -187,10 +194,18 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
             parser_class=LightningArgumentParser,
             parser_kwargs={"exit_on_error": False},
         )
-    except (ArgumentError, TypeError, ValueError) as error:
+    except (ArgumentError, MisconfigurationException, TypeError, ValueError) as error:
         if isinstance(error, BadRecipe):
             raise
         raise BadRecipe(f"{recipe.name}: {_one_line(str(error))}") from error
+
+
+def _only_the_index() -> None:
+    """jsonargparse imports what a value names like a class; let it import what the index holds and nothing else."""
+    from jsonargparse import set_parsing_settings
+
+    known = [f"{entry.module}.{entry.name}" for entry in plugins.index().values()]
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=known)
 
 
 def _quiet() -> None:
@@ -259,8 +274,11 @@ def _walk(value: Any, hint: Any, where: str, path: str) -> Any:
             return {k: _walk(v, inner[1], where, f"{path}.{k}") for k, v in value.items()}
         if origin is list and isinstance(value, list):
             return [_walk(v, inner[0], where, f"{path}[{i}]") for i, v in enumerate(value)]
-        if dataclasses.is_dataclass(option) and isinstance(option, type) and isinstance(value, dict):
-            return _arguments_of(option, value, where, path)
+        if dataclasses.is_dataclass(option) and isinstance(option, type):
+            if isinstance(value, dict):
+                return _arguments_of(option, value, where, path)
+            if value is not None:
+                raise BadRecipe(f"{where}: {path} is {value!r}; expected key: value lines, of {', '.join(_arguments(option))}")
     _no_class_path(value, where, path)
     return value
 
@@ -293,4 +311,5 @@ def _plain(default: Any) -> Any:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())[:600]
+    line = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return line if len(line) <= 600 else f"{line[:380]} ... {line[-200:]}"  # the value stands at the end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from .recipe import Recipe, build, read
 from .yaml import dump
 
 log = logging.getLogger("mmm")
+
+LEAVES = {"assets", "checkpoints", "tensorboard", "losses.csv", "recipe.yaml", "summary.json", "report.html"}
+"""What a run leaves in its folder."""
 
 
 def run(
@@ -47,27 +51,34 @@ def run(
     cli = build(recipe, _trainer_defaults(folder, steps, checkpoint_every or max(1, steps // 10)))
     checkpoint = _claim(folder, recipe, resume)
     cli.model.recipe = dump(recipe.values)
-    cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    try:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # what Lightning makes of an interruption from the keyboard
+        raise KeyboardInterrupt from None
     return folder
 
 
 def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
     """Make the run folder, or take it up again; only the first process of a run touches it."""
-    from .checkpoint import newest
+    from .checkpoint import load_checkpoint, newest
+    from .core.training import write_assets
+    from .loading import assets_of
 
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
     if folder.exists() and not folder.is_dir():
         raise BadRecipe(f"{folder} is a file; name a folder with --run_dir")
     checkpoint = newest(folder)
     holds = folder.is_dir() and any(folder.iterdir())
-    if first and holds and not resume:
+    if first and holds and not resume and (checkpoint or losses_in(folder)):
         raise BadRecipe(f"{folder} holds a run already; go on with it by --resume, or name another folder with --run_dir")
     if first and holds and checkpoint is None:
-        # Interrupted before its first checkpoint: nothing of it can be gone on from.
-        known = {"assets", "checkpoints", "tensorboard", "losses.csv", "recipe.yaml", "summary.json", "report.html"}
-        strange = sorted(p.name for p in folder.iterdir() if p.name not in known)
-        if strange:
-            raise BadRecipe(f"{folder} holds {', '.join(strange)} and no checkpoint; it is no run that could be resumed")
+        _clear(folder)
+    if first and checkpoint:
+        for half in folder.rglob("*.part"):  # what a killed process was writing
+            shutil.rmtree(half) if half.is_dir() else half.unlink()
+        if not (folder / "assets").exists():
+            for address, assets in assets_of(load_checkpoint(checkpoint)).items():
+                write_assets(folder / "assets" / address, assets)
     if first:
         folder.mkdir(parents=True, exist_ok=True)
         text = dump(recipe.values)
@@ -78,6 +89,21 @@ def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
     if not resume:
         return None
     return str(checkpoint) if checkpoint else None
+
+
+def losses_in(folder: Path) -> bool:
+    """Whether a step was taken there."""
+    table = folder / "losses.csv"
+    return table.exists() and len(table.read_text(encoding="utf-8").splitlines()) > 1
+
+
+def _clear(folder: Path) -> None:
+    """Empty the folder of a run that ended before its first checkpoint: nothing of it can be gone on from."""
+    strange = sorted(p.name for p in folder.iterdir() if p.name.removesuffix(".part") not in LEAVES)
+    if strange:
+        raise BadRecipe(f"{folder} holds {', '.join(strange)} and no checkpoint of a run; name another folder with --run_dir")
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _same_recipe(old: Path, recipe: Recipe) -> None:

@@ -2,11 +2,16 @@
 
 import multiprocessing
 import operator
+import os
 import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# Before torch: tests are small, and on a busy machine several threads wait for each other more than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest

@@ -236,6 +236,7 @@ def test_an_interruption_by_the_keyboard(recipe, tmp_path, monkeypatch):
     whole = run(recipe, run_dir=str(tmp_path / "whole"))
     with monkeypatch.context() as patch:
         interrupt(patch, 4, KeyboardInterrupt())
+        patch.setattr(signal, "signal", lambda *_: None)  # the Trainer would make this process deaf to Ctrl-C for good
         done = mmm("run", recipe, "--run_dir", tmp_path / "halted")
     assert done.status == 130
     assert "mmm: interrupted" in done.err
@@ -353,6 +354,18 @@ def test_a_newest_checkpoint_that_is_broken_is_named(recipe, tmp_path, monkeypat
     whole = run(recipe, run_dir=str(tmp_path / "whole"))
     run(recipe, run_dir=str(folder), resume=True)
     assert same(whole, folder), "the one before it is as good"
+
+
+def test_what_was_half_written_when_a_run_was_killed_does_not_stay(recipe, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 4)
+        with pytest.raises(Stop):
+            run(recipe, run_dir=str(folder))
+    for name in ("checkpoints/step-9.ckpt.part", "checkpoints/step-9.ckptx1y2.part", "losses.csv.part", "summary.json.part"):
+        (folder / name).write_bytes(b"half")
+    run(recipe, run_dir=str(folder), resume=True)
+    assert [p for p in tree(folder) if ".part" in p] == []
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -150,7 +150,7 @@ def test_another_profiler_is_left_alone(files, tmp_path):
 
 
 def test_a_loss_gone_bad_stops_the_run_before_it_is_saved(files, tmp_path):
-    with pytest.raises(ValueError, match="step 3: the loss of protein/Spoiled is inf"):
+    with pytest.raises(ValueError, match="step 3: protein/Spoiled is inf"):
         fit(files, tmp_path, Spoiled)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-2.ckpt"]
     assert [step for step, *_ in losses(tmp_path / "losses.csv")["protein/Spoiled"]] == [1, 2]

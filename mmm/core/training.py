@@ -97,9 +97,9 @@ class Training(LightningModule):
             settle(f"targets/{address}", target, target.name)
 
     def restore(self, assets: dict[str, Assets]) -> None:
-        """Make the model of a checkpoint's assets."""
+        """Make the model of a checkpoint's assets. Raises KeyError where some are missing."""
         self.assets = assets
-        self.build(lambda address, part, _: part.restore(assets[address]) if address in assets else None)
+        self.build(lambda address, part, _: part.restore(assets[address]))
 
     def configure_model(self) -> None:
         """On a fresh run rank 0 fits, everybody restores from RUN/assets; on resume everybody restores."""

@@ -6,6 +6,7 @@ is the one furthest behind its share. So the state of the whole order is one num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -73,9 +74,9 @@ class Mixture:
         self.sources, self.tokens_per_batch = list(sources), tokens_per_batch
         self._draw = Draw(seed).stream("order")
         for source in self.sources:
-            if source.weight <= 0:
+            if not 0 < source.weight < math.inf:
                 raise ValueError(
-                    f"data {source.name!r}: weight {source.weight} gives it no place; leave it out or give it more than 0"
+                    f"data {source.name!r}: weight {source.weight} is no share; give a number above 0, or leave it out"
                 )
             longest = max(source.lengths)
             if longest > tokens_per_batch:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from mmm.core.batch import StepBatch
-from mmm.core.draw import Draw
+from mmm.core.draw import Draw, hash64
 from mmm.core.errors import BadRecipe, BadRecord, did_you_mean
 from mmm.core.modality import Modality, Record, Tokenizer
 from mmm.core.tokens import Sample, pack
@@ -92,6 +92,9 @@ class Data(LightningDataModule):
         if not train:
             raise BadRecipe("no data: name cards in data.cards, or one's own files in data.files.MODALITY")
         self._splits = {"train": train, "validation": validation}
+        for name, _, records in train:
+            if not records:
+                raise BadRecipe(f"data {name!r}: no record fell into the training set; give more records")
         for name, _, records in validation:
             if not records:
                 raise BadRecipe(
@@ -121,6 +124,7 @@ class Data(LightningDataModule):
             paths = []
             for pattern in [patterns] if isinstance(patterns, str) else patterns:
                 paths += find_files(pattern, self.tokenizers[name].suffixes, f"data.files.{name}")
+            paths = list({path.resolve(): path for path in paths}.values())  # several patterns may name one file
             replaced = [w for c, w in self.cards.items() if load_card(c).modality == name]
             yield f"files.{name}", sum(replaced) or 1.0, self._split(self._records(name, paths), self.validation)
 
@@ -165,7 +169,7 @@ class Data(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         steps = Steps(self, trainer.global_rank, trainer.world_size, dict(self.cursor))
-        return DataLoader(steps, batch_size=None, num_workers=self.workers, persistent_workers=self.workers > 0)
+        return _Loader(steps, batch_size=None, num_workers=self.workers, persistent_workers=self.workers > 0)
 
     def val_dataloader(self) -> DataLoader[StepBatch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -189,11 +193,31 @@ class Data(LightningDataModule):
                 raise BadRecord(record.path, record.record, str(error)) from error
         return Sample(pieces, sample, epoch, {"example": example})
 
+    def fingerprint(self) -> dict[str, int]:
+        """A hash of each source's training records, whatever their order."""
+        names = {name: sorted(sample_of(e) for e in examples) for name, _, examples in self._splits["train"]}
+        return {name: hash64(torch.tensor(samples, dtype=torch.int64).numpy().tobytes()) for name, samples in names.items()}
+
     def state_dict(self) -> dict[str, Any]:
-        return {"cursor": self.cursor}
+        return {"cursor": self.cursor, "fingerprint": self.fingerprint()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises BadRecipe where the records are not those the run began with."""
+        now = self.fingerprint()
+        for name, before in state_dict["fingerprint"].items():
+            if now.get(name) != before:
+                raise BadRecipe(f"data {name!r}: its records are not those this run began with, so it cannot go on as it began")
         self.cursor = dict(state_dict["cursor"])
+
+
+class _Loader(DataLoader[StepBatch]):
+    """Raises what a worker could not do as the worker raised it."""
+
+    def __iter__(self) -> Iterator[StepBatch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
 
 
 class Steps(IterableDataset[StepBatch]):
@@ -229,7 +253,14 @@ class Steps(IterableDataset[StepBatch]):
         mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for number, plan in enumerate(self.plans()):
             if number % workers == mine:
-                yield self.batch(plan)
+                try:
+                    batch = self.batch(plan)
+                except ValueError as error:
+                    if worker is None:
+                        raise
+                    yield error  # type: ignore[misc]  # the loader raises it; torch would wrap it in a traceback
+                    return
+                yield batch
 
     def batch(self, plan: Plan) -> StepBatch:
         """Tokenise and pack this process's share of a plan."""

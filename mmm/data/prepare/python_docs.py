@@ -28,7 +28,7 @@ def prepare(folder: Path) -> str:
     """Write ``train.txt`` and ``validation.txt``: records of at least 64 words, a blank line between them.
 
     A record is a run of paragraphs of one document, its inner blank lines taken out. A document is a reference topic or
-    a docstring. Every seventh document, by the hash of the topic's or the module's name, is validation: no document and
+    a docstring. Every ninth document, by the hash of the topic's or the module's name, is validation: no document and
     no module is on both sides. All topics are taken, then docstrings, in the order of their hashes, of at most as many
     characters.
 
@@ -43,7 +43,7 @@ def prepare(folder: Path) -> str:
         (docstrings if name.endswith(".py") else topics).append((name, text))
     docstrings.sort(key=lambda d: hashlib.sha256("\n".join(d).encode()).digest())
     for name, text in topics + docstrings:
-        split = "validation" if hashlib.sha256(name.encode()).digest()[0] % 7 == 0 else "train"
+        split = "validation" if hashlib.sha256(name.encode()).digest()[0] % 9 == 0 else "train"
         found = [r for r in dict.fromkeys(records(text)) if r not in seen]
         size = sum(map(len, found))
         short += not found
