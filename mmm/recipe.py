@@ -201,11 +201,11 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
 
 
 def _only_the_index() -> None:
-    """jsonargparse imports what a value names like a class; let it import what the index holds and nothing else."""
+    """jsonargparse imports what a value names like a class; let it reach the packages of the index and no other."""
     from jsonargparse import set_parsing_settings
 
-    known = [f"{entry.module}.{entry.name}" for entry in plugins.index().values()]
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=known)
+    packages = sorted({entry.module.partition(".")[0] for entry in plugins.index().values()})
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=packages)
 
 
 def _quiet() -> None:
