@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from .core.tokens import Tokens, pack
+from .core.tokens import pack
 from .core.training import Training
-from .core.view import View
 from .data.module import Data
+from .look import Look
 from .skill import by_key
 
 BATCH = 32
@@ -75,7 +75,7 @@ class _Count:
         self.hidden += int(hidden_T.sum())
         self.asked += int(look.asked_T.sum())
         self.replaced += int(look.replaced_T.sum())
-        self.kept += int((hidden_T & ~look.masked_T & ~look.replaced_T).sum())
+        self.kept += int((look.shown_T & hidden_T).sum())
         self.visible += len(look.view.layout_K)
         self.specials_hidden += int((hidden_T & ~layout.maskable_T).sum())
         self.nothing_hidden += int(((hidden_S == 0) & (maskable_S > 0)).sum())
@@ -102,43 +102,6 @@ class _Count:
             "units_split": self.units_split,
             "specials_hidden": self.specials_hidden,
         }
-
-
-@dataclass
-class Look:
-    """One view beside the clean tokens it was made of, told apart on the clean axis.
-
-    Args:
-        tokens: clean. view: what a corruption made of them.
-        asked_T: predicted. masked_T: show the mask vector or never reach the encoder. replaced_T: show other content.
-        hidden_T: all these, and those that are asked where they stand though shown as they are (BERT keeps 10 %).
-    """
-
-    tokens: Tokens
-    view: View
-    asked_T: Tensor
-    masked_T: Tensor
-    replaced_T: Tensor
-    hidden_T: Tensor
-
-    @classmethod
-    def at(cls, tokens: Tokens, view: View) -> Look:
-        """A view that moves tokens, or changes their number, hides what it asks: its places are not those of the clean axis."""
-        none_T = torch.zeros(len(tokens), dtype=torch.bool)
-        asked_T = none_T.index_fill(0, view.answer_N, True)
-        if len(view.tokens) != len(tokens):
-            return cls(tokens, view, asked_T, asked_T, none_T, asked_T)
-        masked_T = view.hidden_T.clone()
-        if view.kept_K is not None:
-            masked_T |= ~none_T.index_fill(0, view.kept_K, True)
-        replaced_T = none_T.clone()
-        for name, index_N in tokens.index.items():
-            if tokens.tokenizers[name].rowwise and len(index_N):
-                other_R = view.tokens.content[name] != tokens.content[name]
-                replaced_T[index_N] = other_R.view(len(index_N), -1).any(1)
-        replaced_T &= ~masked_T
-        in_place_T = none_T.index_fill(0, view.answer_N[view.read_N == view.answer_N], True)
-        return cls(tokens, view, asked_T, masked_T, replaced_T, masked_T | replaced_T | in_place_T)
 
 
 def audit(training: Training, data: Data, records: int = 256) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,7 @@ from .core.tokens import Tokens, pack
 from .core.training import Training
 from .core.view import View
 from .data.module import VALIDATION_EPOCH, Data
+from .look import Look
 
 log = logging.getLogger("mmm")
 T = TypeVar("T")
@@ -71,8 +72,9 @@ class Score:
 def evaluate(training: Training, data: Data, records: int | None = None) -> dict[str, Skill]:
     """The skill of each modality, at its first target, on the validation records.
 
-    The views are those of validation: asked as at the end of training, by the records' own randomness. All processes take
-    part and all get the result, which is that of one process.
+    The views are those of validation: asked as at the end of training, by the records' own randomness. Tokens that are asked
+    though they are shown (BERT keeps 10 %) do not count: they could be copied. All processes take part and all get the result,
+    which is that of one process.
 
     Args:
         training: built. data: read.
@@ -88,12 +90,13 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
     with scoring(training, data):
         for batch in data.val_dataloader():
             for tokens in batch.micro:
-                _, answers = ask(training, tokens)
+                views, answers = ask(training, tokens)
+                shown_T = Look.at(tokens, views[0]).shown_T
                 for answer in first_answers(answers).values():
                     if answer.name not in baselines:
                         baselines[answer.name] = context_free(training, data, answer.name, answer.target, records)
                         facts[answer.name] = _facts(answer, baselines[answer.name])
-                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, baselines[answer.name]))
+                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, baselines[answer.name], ~shown_T))
     shares = gathered((scores, facts))
     skills = {}
     for name in training.model.names:
@@ -169,13 +172,14 @@ def _truths(training: Training, data: Data, name: str, target: Target, records: 
         yield target.truth(tokens.to(training.device), asked_N.to(training.device))
 
 
-def _scores(tokens: Tokens, answer: Answer, baseline: Baseline) -> list[Score]:
-    """The sums of each record that was asked."""
-    segment_N = tokens.layout.segment_T[answer.answer_N.cpu()]
+def _scores(tokens: Tokens, answer: Answer, baseline: Baseline, counted_T: Tensor) -> list[Score]:
+    """The sums of each record that was asked, over the tokens that count."""
+    counted_N = counted_T[answer.answer_N.cpu()]
+    segment_N = tokens.layout.segment_T[answer.answer_N.cpu()][counted_N]
 
     def sums(value_N: Tensor) -> list[float]:
         total_S = torch.zeros(tokens.layout.segments, dtype=torch.float64)
-        return total_S.index_add_(0, segment_N, value_N.detach().cpu().double()).tolist()
+        return total_S.index_add_(0, segment_N, value_N.detach().cpu().double()[counted_N]).tolist()
 
     rows = zip(
         tokens.layout.sample_S.tolist(),

@@ -16,10 +16,11 @@ from mmm.corruptions.mask_vector import MaskVector
 from mmm.data.module import Data
 from mmm.decoders.readout import Readout
 from mmm.encoders.transformer import Transformer
+from mmm.look import Look
 from mmm.masking.block import Block
 from mmm.masking.span import Span
 from mmm.masking.uniform import Uniform
-from mmm.masks import Look, audit, character_picture, looks, spans, table
+from mmm.masks import audit, character_picture, looks, spans, table
 from mmm.modalities.image import Image
 from mmm.modalities.protein import Protein
 from mmm.objectives.masked_modeling import MaskedModeling

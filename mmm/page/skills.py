@@ -36,7 +36,12 @@ def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any
         "tokens that were asked in validation records, none of which was trained on. At 1 every answer is perfect, at 0 the "
         "model is no better than the guess, below 0 it is worse. The <strong>baseline</strong> is the best guess that looks "
         "at no context, so what is above 0 was learned from the tokens around. Bars are 99 % intervals over the records."
-        + (f" Up to {copied:.0%} of what was asked was shown as it is, and so could be copied." if copied else "")
+        + (
+            f" Tokens that were asked though shown as they are, up to {copied:.0%} of a modality's, do not count: "
+            "they could be copied."
+            if copied
+            else ""
+        )
         + "</p>"
     )
     low = min([0.0, *(math.floor(s["low"] * 10) / 10 for s in skills.values() if math.isfinite(s["low"]))])
