@@ -66,7 +66,11 @@ class TextTokenizer(Tokenizer):
     def restore(self, assets: Assets) -> None:
         import tokenizers
 
-        self._set(tokenizers.Tokenizer.from_str(assets["tokenizer.json"].decode()), json.loads(assets["specials.json"]))
+        try:
+            model = tokenizers.Tokenizer.from_str(assets["tokenizer.json"].decode())
+        except Exception as error:  # the library raises nothing more special
+            raise ValueError(f"tokenizer.json is no tokenizer that can be read: {error}") from error
+        self._set(model, json.loads(assets["specials.json"]))
 
     def _load_pretrained(self, pretrained: str) -> None:
         from transformers import AutoTokenizer
