@@ -194,6 +194,7 @@ def command(path: str, overrides: Sequence[str] = (), as_json: bool = False, rec
 
     cli = build(read(path, overrides), {"logger": False, "enable_checkpointing": False})
     training, data = cli.model, cli.datamodule
+    data.prepare_data()
     data.read(training.modalities, training.seed)
     for name, modality in training.modalities.items():
         modality.fit(data.training_records(name))

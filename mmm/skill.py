@@ -6,6 +6,7 @@ Shape suffixes: N asked tokens, S segments, R records, B resamplings.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Skill:
         records, tokens: how many were asked.
         target: what was predicted. vocabulary: how many answers it has to choose from; None where it is not a choice.
         guess: what the context-free guess is.
+        hidden: (value, low, high) over the tokens that were really hidden. Where some are asked though they are shown (BERT
+            keeps 10 %), those can be copied, and this is what was learned of context; elsewhere it equals the skill.
     """
 
     value: float
@@ -57,24 +60,27 @@ class Skill:
     target: str
     vocabulary: int | None
     guess: str
+    hidden: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Score:
-    """The sums of one validation record: its name, its asked tokens, the model's loss and the baseline's."""
+    """The sums of one validation record: its name, its asked tokens, the model's loss and the baseline's; then the same two
+    over the tokens that were really hidden."""
 
     sample: int
     tokens: int
     loss: float
     baseline: float
+    hidden_loss: float
+    hidden_baseline: float
 
 
 def evaluate(training: Training, data: Data, records: int | None = None) -> dict[str, Skill]:
     """The skill of each modality, at its first target, on the validation records.
 
-    The views are those of validation: asked as at the end of training, by the records' own randomness. Tokens that are asked
-    though they are shown (BERT keeps 10 %) do not count: they could be copied. All processes take part and all get the result,
-    which is that of one process.
+    The views are those of validation: asked as at the end of training, by the records' own randomness. All processes take
+    part and all get the result, which is that of one process.
 
     Args:
         training: built. data: read.
@@ -96,7 +102,7 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
                     if answer.name not in baselines:
                         baselines[answer.name] = context_free(training, data, answer.name, answer.target, records)
                         facts[answer.name] = _facts(answer, baselines[answer.name])
-                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, baselines[answer.name], ~shown_T))
+                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, baselines[answer.name], shown_T))
     shares = gathered((scores, facts))
     skills = {}
     for name in training.model.names:
@@ -172,20 +178,20 @@ def _truths(training: Training, data: Data, name: str, target: Target, records: 
         yield target.truth(tokens.to(training.device), asked_N.to(training.device))
 
 
-def _scores(tokens: Tokens, answer: Answer, baseline: Baseline, counted_T: Tensor) -> list[Score]:
-    """The sums of each record that was asked, over the tokens that count."""
-    counted_N = counted_T[answer.answer_N.cpu()]
-    segment_N = tokens.layout.segment_T[answer.answer_N.cpu()][counted_N]
+def _scores(tokens: Tokens, answer: Answer, baseline: Baseline, shown_T: Tensor) -> list[Score]:
+    """The sums of each record that was asked."""
+    answer_N = answer.answer_N.cpu()
+    segment_N, hidden_N = tokens.layout.segment_T[answer_N], ~shown_T[answer_N]
 
     def sums(value_N: Tensor) -> list[float]:
         total_S = torch.zeros(tokens.layout.segments, dtype=torch.float64)
-        return total_S.index_add_(0, segment_N, value_N.detach().cpu().double()[counted_N]).tolist()
+        return total_S.index_add_(0, segment_N, value_N).tolist()
 
+    loss_N, baseline_N = answer.loss_N.detach().cpu().double(), baseline.loss(answer.truth_N).double()
     rows = zip(
         tokens.layout.sample_S.tolist(),
         torch.bincount(segment_N, minlength=tokens.layout.segments).tolist(),
-        sums(answer.loss_N),
-        sums(baseline.loss(answer.truth_N)),
+        *(sums(v) for v in (loss_N, baseline_N, loss_N * hidden_N, baseline_N * hidden_N)),
         strict=True,
     )
     return [Score(*row) for row in rows if row[1]]
@@ -198,12 +204,19 @@ def _facts(answer: Answer, baseline: Baseline) -> dict[str, Any]:
 
 
 def _skill(scores: Sequence[Score], draw: Draw, facts: dict[str, Any]) -> Skill:
-    loss_R = np.array([s.loss for s in scores])
-    baseline_R = np.array([s.baseline for s in scores])
     tokens = sum(s.tokens for s in scores)
-    low, high = interval(loss_R, baseline_R, draw)
-    loss, baseline = float(loss_R.sum()), float(baseline_R.sum())
-    return Skill(1 - loss / baseline, low, high, loss / tokens, baseline / tokens, records=len(scores), tokens=tokens, **facts)
+    loss_R, baseline_R = np.array([s.loss for s in scores]), np.array([s.baseline for s in scores])
+    hidden = _value(np.array([s.hidden_loss for s in scores]), np.array([s.hidden_baseline for s in scores]), draw)
+    value, low, high = _value(loss_R, baseline_R, draw)
+    means = (float(loss_R.sum()) / tokens, float(baseline_R.sum()) / tokens)
+    return Skill(value, low, high, *means, records=len(scores), tokens=tokens, hidden=hidden, **facts)
+
+
+def _value(loss_R: np.ndarray, baseline_R: np.ndarray, draw: Draw) -> tuple[float, float, float]:
+    """(value, low, high)."""
+    if baseline_R.sum() == 0:
+        return (math.nan, math.nan, math.nan)
+    return (1 - float(loss_R.sum()) / float(baseline_R.sum()), *interval(loss_R, baseline_R, draw))
 
 
 def interval(loss_R: np.ndarray, baseline_R: np.ndarray, draw: Draw) -> tuple[float, float]:

@@ -37,8 +37,8 @@ def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any
         "model is no better than the guess, below 0 it is worse. The <strong>baseline</strong> is the best guess that looks "
         "at no context, so what is above 0 was learned from the tokens around. Bars are 99 % intervals over the records."
         + (
-            f" Tokens that were asked though shown as they are, up to {copied:.0%} of a modality's, do not count: "
-            "they could be copied."
+            f" Up to {copied:.0%} of a modality's asked tokens are shown as they are and can be copied; the line below its "
+            "skill leaves those out, and tells what was learned of context."
             if copied
             else ""
         )
@@ -52,7 +52,8 @@ def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any
         body.append(
             (
                 f'<strong class="c{i % 6}">{escape(name)}</strong>',
-                f'<span class="big">{number(s["value"])}</span> <small>{number(s["low"])} to {number(s["high"])}</small>',
+                f'<span class="big">{number(s["value"])}</span> <small>{number(s["low"])} to {number(s["high"])}</small>'
+                + _hidden(s, masks.get(name, {})),
                 _bar(s["value"], s["low"], s["high"], low, f"c{i % 6}", name),
                 f"{number(s['loss'])} <small>{escape(s['unit'])}</small>",
                 f"{number(s['baseline'])} <small>{escape(s['guess'])}</small>",
@@ -62,6 +63,14 @@ def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any
             )
         )
     return words + table(head, body, "skills stack", raw=True, names=("", "skill", "", *head[3:]))
+
+
+def _hidden(s: Mapping[str, Any], mask: Mapping[str, Any]) -> str:
+    """The skill over what was really hidden, where that is not all that was asked."""
+    if not mask.get("kept"):
+        return ""
+    value, low, high = s["hidden"]
+    return f" <small>hidden only: {number(value)} ({number(low)} to {number(high)})</small>"
 
 
 def _axis(low: float) -> str:

@@ -296,10 +296,19 @@ def test_a_process_started_afresh_makes_the_same_steps(everything):
 def test_the_cursor_of_a_batch_goes_on_after_it(everything):
     data = read(everything, fit=True)
     whole = batches(data, 8)
-    data.load_state_dict({"cursor": whole[2].cursor})
-    assert data.state_dict() == {"cursor": whole[2].cursor}
+    data.load_state_dict(data.state_dict() | {"cursor": whole[2].cursor})
+    assert data.state_dict()["cursor"] == whole[2].cursor
     for a, b in zip(whole[3:], batches(data, 5), strict=True):
         assert_same(a, b)
+
+
+def test_other_records_are_noticed_on_resume(everything):
+    """The order would go on, but over other records."""
+    data = read(everything, fit=True)
+    other = data.state_dict()
+    other["fingerprint"] = {name: number + 1 for name, number in other["fingerprint"].items()}
+    with pytest.raises(BadRecipe, match="not those this run began with"):
+        data.load_state_dict(other)
 
 
 @pytest.mark.parametrize("processes", [2, 3])
