@@ -105,6 +105,8 @@ def _finite(value: Any) -> Any:
     """The same, with null where a number is none: JSON knows no other word for it."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -45,8 +45,8 @@ class Skill:
         records, tokens: how many were asked.
         target: what was predicted. vocabulary: how many answers it has to choose from; None where it is not a choice.
         guess: what the context-free guess is.
-        hidden: (value, low, high) over the tokens that were really hidden. Where some are asked though they are shown (BERT
-            keeps 10 %), those can be copied, and this is what was learned of context; elsewhere it equals the skill.
+        masked: (value, low, high) over the asked tokens that show nothing: the mask vector, or dropped. Where some are asked
+            though they are shown (BERT keeps 10 %), those can be copied; this is what was learned of context alone.
     """
 
     value: float
@@ -60,20 +60,20 @@ class Skill:
     target: str
     vocabulary: int | None
     guess: str
-    hidden: tuple[float, float, float]
+    masked: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Score:
     """The sums of one validation record: its name, its asked tokens, the model's loss and the baseline's; then the same two
-    over the tokens that were really hidden."""
+    over the asked tokens that show nothing."""
 
     sample: int
     tokens: int
     loss: float
     baseline: float
-    hidden_loss: float
-    hidden_baseline: float
+    masked_loss: float
+    masked_baseline: float
 
 
 def evaluate(training: Training, data: Data, records: int | None = None) -> dict[str, Skill]:
@@ -97,12 +97,12 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
         for batch in data.val_dataloader():
             for tokens in batch.micro:
                 views, answers = ask(training, tokens)
-                shown_T = Look.at(tokens, views[0]).shown_T
+                masked_T = Look.at(tokens, views[0]).masked_T
                 for answer in first_answers(answers).values():
                     if answer.name not in baselines:
                         baselines[answer.name] = context_free(training, data, answer.name, answer.target, records)
                         facts[answer.name] = _facts(answer, baselines[answer.name])
-                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, baselines[answer.name], shown_T))
+                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, baselines[answer.name], masked_T))
     shares = gathered((scores, facts))
     skills = {}
     for name in training.model.names:
@@ -178,10 +178,10 @@ def _truths(training: Training, data: Data, name: str, target: Target, records: 
         yield target.truth(tokens.to(training.device), asked_N.to(training.device))
 
 
-def _scores(tokens: Tokens, answer: Answer, baseline: Baseline, shown_T: Tensor) -> list[Score]:
+def _scores(tokens: Tokens, answer: Answer, baseline: Baseline, masked_T: Tensor) -> list[Score]:
     """The sums of each record that was asked."""
     answer_N = answer.answer_N.cpu()
-    segment_N, hidden_N = tokens.layout.segment_T[answer_N], ~shown_T[answer_N]
+    segment_N, masked_N = tokens.layout.segment_T[answer_N], masked_T[answer_N]
 
     def sums(value_N: Tensor) -> list[float]:
         total_S = torch.zeros(tokens.layout.segments, dtype=torch.float64)
@@ -191,7 +191,7 @@ def _scores(tokens: Tokens, answer: Answer, baseline: Baseline, shown_T: Tensor)
     rows = zip(
         tokens.layout.sample_S.tolist(),
         torch.bincount(segment_N, minlength=tokens.layout.segments).tolist(),
-        *(sums(v) for v in (loss_N, baseline_N, loss_N * hidden_N, baseline_N * hidden_N)),
+        *(sums(v) for v in (loss_N, baseline_N, loss_N * masked_N, baseline_N * masked_N)),
         strict=True,
     )
     return [Score(*row) for row in rows if row[1]]
@@ -206,10 +206,10 @@ def _facts(answer: Answer, baseline: Baseline) -> dict[str, Any]:
 def _skill(scores: Sequence[Score], draw: Draw, facts: dict[str, Any]) -> Skill:
     tokens = sum(s.tokens for s in scores)
     loss_R, baseline_R = np.array([s.loss for s in scores]), np.array([s.baseline for s in scores])
-    hidden = _value(np.array([s.hidden_loss for s in scores]), np.array([s.hidden_baseline for s in scores]), draw)
+    masked = _value(np.array([s.masked_loss for s in scores]), np.array([s.masked_baseline for s in scores]), draw)
     value, low, high = _value(loss_R, baseline_R, draw)
     means = (float(loss_R.sum()) / tokens, float(baseline_R.sum()) / tokens)
-    return Skill(value, low, high, *means, records=len(scores), tokens=tokens, hidden=hidden, **facts)
+    return Skill(value, low, high, *means, records=len(scores), tokens=tokens, masked=masked, **facts)
 
 
 def _value(loss_R: np.ndarray, baseline_R: np.ndarray, draw: Draw) -> tuple[float, float, float]:

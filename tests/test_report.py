@@ -251,10 +251,12 @@ def test_a_picture_is_a_png_of_the_same_pixels(shape):
 
 
 def test_the_verdict_goes_by_the_whole_interval():
-    good, doubtful, bad = {"low": 0.1}, {"low": -0.01}, {"low": -1.0}
+    good, doubtful, bad = ({"low": low, "masked": (low + 0.1, low, low + 0.2)} for low in (0.1, -0.01, -1.0))
+    copied = {"low": 0.1, "masked": (0.0, -0.1, 0.1)}
     assert verdict({"text": good, "image": good}) == "The model learned to use context in text and image."
     assert verdict({"text": good, "image": doubtful}).endswith("in image it is not yet better than a guess.")
     assert verdict({"a": bad, "b": bad, "c": bad}) == "No better than a guess that looks at no context: a, b and c."
+    assert verdict({"text": copied}) == "In text it is better than a guess only where asked tokens are shown."
     assert "Nothing was scored" in verdict({})
 
 

@@ -213,3 +213,14 @@ def test_two_processes_tell_what_one_tells(files, tmp_path):
     one = evaluate(*ready(files))
     assert numbers(first) == pytest.approx(numbers(one), abs=1e-6)
     assert {n: (s.records, s.tokens) for n, s in first.items()} == {n: (s.records, s.tokens) for n, s in one.items()}
+
+
+def test_the_masked_tokens_alone(files):
+    """Where all that is asked is masked they are the skill; where all is shown as it is there are none."""
+    training, data = ready(files)
+    for skill in evaluate(training, data).values():
+        assert skill.masked == (skill.value, skill.low, skill.high)
+    training.objective.corruption = MaskVector(keep=1.0)
+    for skill in evaluate(training, data).values():
+        assert math.isfinite(skill.value)
+        assert all(map(math.isnan, skill.masked))

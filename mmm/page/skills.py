@@ -11,15 +11,23 @@ from .parts import number, table
 
 
 def verdict(skills: Mapping[str, Mapping[str, Any]]) -> str:
-    """One sentence on all modalities: learned is what lies above the guess with its whole interval."""
+    """One sentence on all modalities: learned is what lies above the guess with its whole interval, where nothing was shown."""
     if not skills:
         return "Nothing was scored: this objective gives no answers, or nothing was asked."
-    learned = [n for n, s in skills.items() if s["low"] > 0]
-    rest = [n for n in skills if n not in learned]
-    if not learned:
+    learned = [n for n, s in skills.items() if s["masked"][1] > 0]
+    copied = [n for n, s in skills.items() if n not in learned and s["low"] > 0]
+    rest = [n for n in skills if n not in learned + copied]
+    if len(rest) == len(skills):
         return f"No better than a guess that looks at no context: {_listed(rest)}."
-    words = f"The model learned to use context in {_listed(learned)}"
-    return f"{words}; in {_listed(rest)} it is not yet better than a guess." if rest else f"{words}."
+    words = []
+    if learned:
+        words.append(f"the model learned to use context in {_listed(learned)}")
+    if copied:
+        words.append(f"in {_listed(copied)} it is better than a guess only where asked tokens are shown")
+    if rest:
+        words.append(f"in {_listed(rest)} it is not yet better than a guess")
+    sentence = "; ".join(words)
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -35,10 +43,10 @@ def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any
         "<p><strong>Skill</strong> is the share of a guess's error that the model takes away: 1 − loss / baseline, over all "
         "tokens that were asked in validation records, none of which was trained on. At 1 every answer is perfect, at 0 the "
         "model is no better than the guess, below 0 it is worse. The <strong>baseline</strong> is the best guess that looks "
-        "at no context, so what is above 0 was learned from the tokens around. Bars are 99 % intervals over the records."
+        "at no context. Bars are 99 % intervals over the records."
         + (
             f" Up to {copied:.0%} of a modality's asked tokens are shown as they are and can be copied; the line below its "
-            "skill leaves those out, and tells what was learned of context."
+            "skill is over those that show nothing, and tells what was learned of the tokens around."
             if copied
             else ""
         )
@@ -53,7 +61,7 @@ def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any
             (
                 f'<strong class="c{i % 6}">{escape(name)}</strong>',
                 f'<span class="big">{number(s["value"])}</span> <small>{number(s["low"])} to {number(s["high"])}</small>'
-                + _hidden(s, masks.get(name, {})),
+                + _masked(s, masks.get(name, {})),
                 _bar(s["value"], s["low"], s["high"], low, f"c{i % 6}", name),
                 f"{number(s['loss'])} <small>{escape(s['unit'])}</small>",
                 f"{number(s['baseline'])} <small>{escape(s['guess'])}</small>",
@@ -65,12 +73,12 @@ def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any
     return words + table(head, body, "skills stack", raw=True, names=("", "skill", "", *head[3:]))
 
 
-def _hidden(s: Mapping[str, Any], mask: Mapping[str, Any]) -> str:
-    """The skill over what was really hidden, where that is not all that was asked."""
+def _masked(s: Mapping[str, Any], mask: Mapping[str, Any]) -> str:
+    """The skill over what shows nothing, where that is not all that was asked."""
     if not mask.get("kept"):
         return ""
-    value, low, high = s["hidden"]
-    return f" <small>hidden only: {number(value)} ({number(low)} to {number(high)})</small>"
+    value, low, high = s["masked"]
+    return f" <small>masked only: {number(value)} ({number(low)} to {number(high)})</small>"
 
 
 def _axis(low: float) -> str:
