@@ -96,13 +96,14 @@ def test_the_picture_is_there():
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_commands_as_written(tmp_path):
-    """As a user types them, in a clone, with what is installed here."""
+    """As a user types them, in a clone that makes its own .venv."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "mmm")], check=True)
     place = tmp_path / "mmm"
-    (place / ".venv").symlink_to(ROOT / ".venv")
     (place / "corpus").mkdir()
-    (place / "corpus" / "a.txt").write_text((ROOT / "README.md").read_text(encoding="utf-8") * 40, encoding="utf-8")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    paragraphs = [f"Number {i}: " + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")[i:] for i in range(60)]
+    (place / "corpus" / "a.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    environment = {**os.environ, "PATH": f"{place / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    python = str(place / ".venv" / "bin" / "python")
     for command in COMMANDS:
         if command[:2] == ["make", "test"]:
             continue  # it would run itself
@@ -110,4 +111,4 @@ def test_commands_as_written(tmp_path):
         assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
     for kind, block in BLOCKS:
         if kind == "python":
-            subprocess.run([sys.executable, "-c", block], cwd=place, env=environment, check=True)
+            subprocess.run([python, "-c", block], cwd=place, env=environment, check=True)
