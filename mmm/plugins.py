@@ -19,7 +19,7 @@ from typing import Any
 from .core.errors import BadRecipe, did_you_mean
 
 GROUP = "mmm.plugins"
-FAMILIES = ("modalities", "masking", "corruptions", "targets", "objectives", "encoders", "decoders", "interop")
+FAMILIES = ("modalities", "masking", "corruptions", "targets", "objectives", "encoders", "decoders", "adapters", "interop")
 
 
 @dataclass(frozen=True)

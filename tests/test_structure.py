@@ -27,6 +27,7 @@ FAMILIES = {
     "objectives": "mmm.core.objective.Objective",
     "encoders": "mmm.core.network.Encoder",
     "decoders": "mmm.core.network.Decoder",
+    "adapters": "mmm.core.adapter.Adapter",
 }
 OTHER_BASE = {"masking/rates.py": "mmm.core.rate.Rate"}
 SEVERAL = {"masking/rates.py"}

@@ -58,6 +58,9 @@ class Objective(nn.Module, ABC):
         """Targets that are fitted before training, by a name that stays; see Target.fit."""
         return {}
 
+    def build(self, model: Model) -> None:
+        """Make what waits for fitted targets: heads whose size is known only now. Nothing by default."""
+
     @abstractmethod
     def views(self, tokens: Tokens, progress: float, draw: Draw) -> list[View]:
         """The views of one batch, made on the host before anything runs."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -31,14 +31,28 @@ class AdamW:
     final: float = 0.0
     clip: float | None = 1.0
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser over every parameter that is trained, fused."""
-        trained = [p for p in parameters if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+    def build(
+        self, parameters: Iterable[nn.Parameter], factors: Mapping[nn.Parameter, float] | None = None
+    ) -> torch.optim.Optimizer:
+        """The optimiser over every parameter that is trained, fused.
+
+        Args:
+            factors: on the learning rate, of single parameters; 1 where none is named.
+
+        Raises:
+            ValueError: nothing is trained.
+        """
+        groups: dict[tuple[bool, float], dict[str, Any]] = {}
+        for parameter in parameters:
+            if parameter.requires_grad:
+                decays, factor = parameter.ndim >= 2, (factors or {}).get(parameter, 1.0)
+                decay = self.weight_decay if decays else 0.0
+                group = groups.setdefault((decays, factor), {"params": [], "weight_decay": decay, "factor": factor})
+                group["params"].append(parameter)
+        if not groups:
+            raise ValueError("nothing is trained: every parameter is frozen")
+        ordered = [groups[key] for key in sorted(groups, key=lambda k: (-k[0], -k[1]))]
+        return torch.optim.AdamW(ordered, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step number ``step`` (from 0) of ``steps``."""

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from .adapter import Adapter
 from .batch import StepBatch
 from .draw import Draw
 from .modality import Assets, Modality, Record
@@ -35,6 +36,16 @@ class Fitted(Protocol):
     def restore(self, assets: Assets) -> None: ...
 
 
+class Start(Protocol):
+    """Pretrained parts that a fresh run begins from."""
+
+    def assets(self, address: str) -> Assets | None:
+        """What the fitted part at this address is restored from; None where it is fitted anew."""
+
+    def fill(self, model: Model) -> None:
+        """Put the pretrained weights into the built model."""
+
+
 class Training(LightningModule):
     """A model, an objective and an optimiser.
 
@@ -48,6 +59,7 @@ class Training(LightningModule):
         decoder: makes answers of what the encoder returns.
         optimizer: AdamW and its schedule.
         modality_vector: add one learned vector a modality to its tokens.
+        adapter: what of the model is trained; all of it without one.
         seed: of every random number of the run.
     """
 
@@ -59,6 +71,7 @@ class Training(LightningModule):
         decoder: Decoder,
         optimizer: AdamW | None = None,
         modality_vector: bool = False,
+        adapter: Adapter | None = None,
         seed: int = 0,
     ):
         super().__init__()
@@ -69,12 +82,13 @@ class Training(LightningModule):
         self.seed, self.modality_vector = seed, modality_vector
         self._parts = (modalities, encoder, decoder)  # in a tuple: registered once, as parts of the model
         self.model: Model
-        self.objective = objective
+        self.objective, self.adapter = objective, adapter
         self.draw = Draw(seed)
         self.last_terms: list[Term] = []  # of the last step, global
         self.last_tokens = 0
         self.assets: dict[str, Assets] = {}
         self.recipe = ""  # the text of the resolved recipe, carried by every checkpoint
+        self.start: Start | None = None  # what a fresh run begins from
 
     # -- life ------------------------------------------------------------------------------------------------------------------
 
@@ -83,7 +97,7 @@ class Training(LightningModule):
         return self._parts[0]
 
     def build(self, settle: Callable[[str, Fitted, str], None]) -> None:
-        """Make the model: fit or restore modalities, build, set up the objective, fit or restore its targets.
+        """Make the model: fit or restore modalities, build, set up the objective, fit or restore its targets, adapt.
 
         Args:
             settle: called as ``settle(address, part, modality)`` for every part that can be fitted.
@@ -95,6 +109,11 @@ class Training(LightningModule):
         self.objective.setup(self.model)
         for address, target in self.objective.targets().items():
             settle(f"targets/{address}", target, target.name)
+        self.objective.build(self.model)
+        if self.start is not None:
+            self.start.fill(self.model)
+        if self.adapter is not None:
+            self.adapter.adapt(self.model)
 
     def restore(self, assets: dict[str, Assets]) -> None:
         """Make the model of a checkpoint's assets. Raises KeyError where some are missing."""
@@ -111,8 +130,10 @@ class Training(LightningModule):
         def settle(address: str, part: Fitted, name: str) -> None:
             place = folder / address
             if not place.exists() and self.trainer.is_global_zero:
-                part.fit(records(name))
-                write_assets(place, part.assets())
+                given = self.start.assets(address) if self.start is not None else None
+                if given is None:
+                    part.fit(records(name))
+                write_assets(place, part.assets() if given is None else given)
             self.trainer.strategy.barrier()
             self.assets[address] = read_assets(place)
             part.restore(self.assets[address])
@@ -127,12 +148,14 @@ class Training(LightningModule):
             raise ValueError(
                 "trainer.precision 16-mixed is not supported: its gradients are scaled; choose bf16-mixed or 32-true"
             )
-        return self.optimizer_settings.build(self.trained())
+        factors = self.adapter.rates(self.model) if self.adapter is not None else None
+        return self.optimizer_settings.build(self.trained(), factors)
 
     def trained(self) -> Iterable[nn.Parameter]:
-        """Every parameter of the model and of the objective, once."""
+        """Every parameter of the model, of the objective and of the adapter, once; frozen ones too."""
         seen: set[int] = set()
-        for parameter in [*self.model.parameters(), *self.objective.parameters()]:
+        adapter = self.adapter.parameters() if self.adapter is not None else ()
+        for parameter in [*self.model.parameters(), *self.objective.parameters(), *adapter]:
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield parameter
@@ -171,14 +194,18 @@ class Training(LightningModule):
             if tokens_there == 0:  # untouched: no step, no decay
                 for parameter in self.model.of_modality(name):
                     parameter.grad = None
+        if self.adapter is not None:
+            self.adapter.after_backward(self.model, progress)
         settings = self.optimizer_settings
         for group in optimizer.param_groups:
-            group["lr"] = settings.rate(step, self.trainer.max_steps)
+            group["lr"] = settings.rate(step, self.trainer.max_steps) * group["factor"]
         if settings.clip is not None:
             norm = nn.utils.clip_grad_norm_([p for p in self.trained() if p.grad is not None], settings.clip)
             self._check_finite(step, Term("gradient", norm, 1.0))
         optimizer.step()
         self.objective.after_step(self.model, progress)
+        if self.adapter is not None:
+            self.adapter.after_step(self.model, progress)
         for term in self.last_terms:
             if term.count:
                 self.log(term.name, float(term.total) / term.count, prog_bar=True, batch_size=1, rank_zero_only=True)

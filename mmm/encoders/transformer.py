@@ -35,7 +35,7 @@ class Transformer(Encoder):
     """A stack of blocks.
 
     BERT and HuBERT base: ``order: post``. ViT, MAE: the defaults. ESM-2: ``rotary: 1``. ModernBERT: ``rotary: 1, theta: 160000,
-    activation: geglu, bias: false, local: {}``.
+    activation: geglu, bias: false, local: {}, first_norm: false``.
 
     Paper: Vaswani et al. 2017, arXiv:1706.03762; pre-norm: arXiv:2002.04745.
 
@@ -47,6 +47,9 @@ class Transformer(Encoder):
         rotary: how many coordinates turn queries and keys; 0: none. theta: base of the wavelengths.
         local: local attention in most layers. dropout: on both branches of every block.
         init_std: standard deviation of the initial weights (BERT); null: Xavier uniform (MAE).
+        eps: of the norms. scale: first value of a learned factor on each channel of every branch (BEiT); null: no factor.
+        first_norm: a norm before the first attention, too (not in ModernBERT, whose embedding is normed). last_norm: with
+            ``order: pre``, one after the last block.
     """
 
     def __init__(
@@ -64,6 +67,10 @@ class Transformer(Encoder):
         local: Local | None = None,
         dropout: float = 0.0,
         init_std: float | None = 0.02,
+        eps: float = 1e-5,
+        scale: float | None = None,
+        first_norm: bool = True,
+        last_norm: bool = True,
     ):
         super().__init__()
         if width % heads or (rotary and width // heads % 2):
@@ -75,9 +82,11 @@ class Transformer(Encoder):
         self.width, self.depth, self.heads = width, depth, heads
         self.rotary, self.theta, self.local = rotary, theta, local
         self.blocks = nn.ModuleList(
-            Block(width, heads, ff or 4 * width, norm, order, activation, bias, dropout) for _ in range(depth)
+            Block(width, heads, ff or 4 * width, norm, order, activation, bias, dropout, eps, scale) for _ in range(depth)
         )
-        self.norm = make_norm(norm, width, bias) if order == "pre" else nn.Identity()
+        if not first_norm:
+            self.blocks[0].norm1 = nn.Identity()
+        self.norm = make_norm(norm, width, bias, eps) if order == "pre" and last_norm else nn.Identity()
         initialise(self.blocks, init_std)
 
     def forward(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -52,7 +53,8 @@ class Block(nn.Module):
         width: D. heads: of attention. hidden: F.
         norm, order: LayerNorm or RMSNorm, before each branch (ViT, ESM-2, ModernBERT) or after each residual sum (BERT,
             HuBERT base).
-        activation, bias: of the MLP and of all products. dropout: on both branches.
+        activation, bias: of the MLP and of all products. dropout: on both branches. eps: of the norms.
+        scale: first value of a learned factor on each channel of both branches (arXiv:2103.17239); None: no factor.
     """
 
     def __init__(
@@ -65,23 +67,30 @@ class Block(nn.Module):
         activation: Activation = "gelu",
         bias: bool = True,
         dropout: float = 0.0,
+        eps: float = 1e-5,
+        scale: float | None = None,
     ):
         super().__init__()
         self.order = order
         self.attention = Attention(width, heads, bias)
         self.mlp = MLP(width, hidden, activation, bias)
-        self.norm1 = make_norm(norm, width, bias)
-        self.norm2 = make_norm(norm, width, bias)
+        self.norm1 = make_norm(norm, width, bias, eps)
+        self.norm2 = make_norm(norm, width, bias, eps)
+        self.scale1 = nn.Parameter(torch.full((width,), scale)) if scale is not None else None
+        self.scale2 = nn.Parameter(torch.full((width,), scale)) if scale is not None else None
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, x_TD: Tensor, layout: Layout, rule: Rule | None = None, turn: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         if self.order == "pre":
-            x_TD = x_TD + self.dropout(self.attention(self.norm1(x_TD), layout, rule, turn))
-            return x_TD + self.dropout(self.mlp(self.norm2(x_TD)))
-        x_TD = self.norm1(x_TD + self.dropout(self.attention(x_TD, layout, rule, turn)))
-        return self.norm2(x_TD + self.dropout(self.mlp(x_TD)))  # type: ignore[no-any-return]
+            x_TD = x_TD + self._branch(self.attention(self.norm1(x_TD), layout, rule, turn), self.scale1)
+            return x_TD + self._branch(self.mlp(self.norm2(x_TD)), self.scale2)
+        x_TD = self.norm1(x_TD + self._branch(self.attention(x_TD, layout, rule, turn), self.scale1))
+        return self.norm2(x_TD + self._branch(self.mlp(x_TD), self.scale2))  # type: ignore[no-any-return]
+
+    def _branch(self, y_TD: Tensor, scale: Tensor | None) -> Tensor:
+        return self.dropout(y_TD if scale is None else y_TD * scale)  # type: ignore[no-any-return]
 
 
 def initialise(module: nn.Module, std: float | None = None) -> None:
