@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from .draw import Draw, hash64
+from .errors import BadRecord
 from .layout import Layout
 from .picture import Picture
 from .tokens import Piece, Tokens
@@ -80,6 +81,27 @@ class Tokenizer(ABC):
     @abstractmethod
     def records(self, path: Path) -> Iterator[Record]:
         """The records of one file. Raises BadRecord naming the file and the record where one cannot be read."""
+
+    def cell(self, value: str, table: Path, row: int) -> Record:
+        """The record that a cell of a table stands for: here a file, by its path from the table's folder.
+
+        Modalities that are written down as strings override this: the cell is the record.
+
+        Args:
+            value: what the cell holds. table: the file it stands in. row: its number there, from 1.
+
+        Raises:
+            BadRecord: no such file, one that cannot be read, or one of several records.
+        """
+        path = table.parent / value
+        if not value or not path.is_file():
+            raise BadRecord(
+                table, row, f"no file {value!r} beside the table; its column 'record' holds paths from {table.parent}"
+            )
+        found = list(self.records(path))
+        if len(found) != 1:
+            raise BadRecord(table, row, f"{value} holds {len(found)} records; a cell stands for one")
+        return found[0]
 
     @abstractmethod
     def length(self, record: Record) -> int:

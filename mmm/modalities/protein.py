@@ -104,6 +104,14 @@ class ProteinTokenizer(Tokenizer):
     def length(self, record: Record) -> int:
         return min(len(self.residues(record.raw)) + 2, self.max_length)
 
+    def cell(self, value: str, table: Path, row: int) -> Record:
+        """The sequence itself."""
+        try:
+            raw = "".join(self.residues(value))
+        except ValueError as e:
+            raise BadRecord(table, row, str(e)) from e
+        return Record(str(table), row, raw, raw.encode())
+
     def records(self, path: Path) -> Iterator[Record]:
         """Proteins of a FASTA file, by the first word of their headers; the sequence is the identity.
 

@@ -169,6 +169,13 @@ class TextTokenizer(Tokenizer):
     def length(self, record: Record) -> int:
         return min(len(self._encode(record.raw)) + 2, self.max_length)
 
+    def cell(self, value: str, table: Path, row: int) -> Record:
+        """The text itself."""
+        fault = fault_of(value)
+        if fault:
+            raise BadRecord(table, row, fault)
+        return Record(str(table), row, value, value.encode())
+
     def records(self, path: Path) -> Iterator[Record]:
         """Texts of one file, all of it UTF-8.
 
