@@ -134,8 +134,11 @@ def qualify(value: Any) -> Any:
     return [qualify(v) for v in value] if isinstance(value, list) else value
 
 
-def instantiate(recipe: Recipe) -> Training:
+def instantiate(recipe: Recipe, cls: type[Training] | None = None) -> Training:
     """The Training of a recipe alone, without data or a trainer.
+
+    Args:
+        cls: Training itself, or a class of it that takes the same arguments.
 
     Raises:
         BadRecipe: where a value is of the wrong type or a constructor refuses it.
@@ -146,7 +149,7 @@ def instantiate(recipe: Recipe) -> Training:
 
     _only_the_index()
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Training, "model")
+    parser.add_class_arguments(cls or Training, "model")
     try:
         values = parser.parse_object({"model": {**qualify(recipe.values["model"]), "seed": recipe.values["seed"]}})
         return parser.instantiate_classes(values).model  # type: ignore[no-any-return]
@@ -277,7 +280,7 @@ def _walk(value: Any, hint: Any, where: str, path: str) -> Any:
         if dataclasses.is_dataclass(option) and isinstance(option, type):
             if isinstance(value, dict):
                 return _arguments_of(option, value, where, path)
-            if value is not None:
+            if value is not None and len([o for o in options if o is not type(None)]) == 1:
                 raise BadRecipe(f"{where}: {path} is {value!r}; expected key: value lines, of {', '.join(_arguments(option))}")
     _no_class_path(value, where, path)
     return value

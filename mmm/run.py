@@ -62,7 +62,7 @@ def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
     """Make the run folder, or take it up again; only the first process of a run touches it."""
     from .checkpoint import load_checkpoint, newest
     from .core.training import write_assets
-    from .loading import assets_of
+    from .sources import assets_of
 
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
     if folder.exists() and not folder.is_dir():

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .head import Head, HeadKind
+from .head import Head, HeadKind, HeadSettings
 from .modality import Modality
 from .network import Decoder, Encoded, Encoder
 from .target import Target
@@ -42,12 +42,13 @@ class Model(nn.Module):
     def names(self) -> tuple[str, ...]:
         return tuple(self.modalities)
 
-    def make_head(self, path: str, name: str, target: Target, kind: HeadKind = "linear") -> str:
+    def make_head(self, path: str, name: str, target: Target, settings: HeadKind | HeadSettings = "linear") -> str:
         """Make the head of one target of one modality and return its address."""
         address = "/".join(filter(None, (path, name, type(target).__name__)))
         modality = self.modalities[name]
         assert isinstance(modality, Modality)
-        self.heads[address] = Head(kind, self.decoder.width, target.size, modality.tied() if kind == "tied" else None)
+        tied = modality.tied() if "tied" in (settings, getattr(settings, "kind", None)) else None
+        self.heads[address] = Head(settings, self.decoder.width, target.size, tied)
         return address
 
     def embed(self, view: View) -> Tensor:

@@ -28,12 +28,14 @@ class Piece:
         positions: (N, c) or (N,) coordinates of the tokens, c <= 3.
         units: (N,) number of the token's atomic unit inside the piece, never decreasing; None: every token is one.
         maskable: (N,) False for specials; None: all True.
+        cut: whether a part of the raw value was left out, because it is longer than the modality reads.
     """
 
     content: Tensor
     positions: Tensor
     units: Tensor | None = None
     maskable: Tensor | None = None
+    cut: bool = False
 
     def __len__(self) -> int:
         return self.positions.shape[0]

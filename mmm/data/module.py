@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from mmm.core.batch import StepBatch
 from mmm.core.draw import Draw, hash64
 from mmm.core.errors import BadRecipe, BadRecord, did_you_mean
 from mmm.core.modality import Modality, Record, Tokenizer
-from mmm.core.tokens import Sample, pack
+from mmm.core.tokens import Sample, Tokens, pack
 
 from .cards import load_card
 from .mixture import Example, Item, Mixture, Plan, Source, deal, sample_of
+from .tables import SUFFIXES, is_table, parts, read_table
 
 log = logging.getLogger("mmm")
 VALIDATION_EPOCH = -1
@@ -30,11 +32,13 @@ class Data(LightningDataModule):
 
     Args:
         cards: names of data cards, each with its share of the tokens.
-        files: one's own files for a modality: a file, a folder, a glob, or several; they replace that modality's cards.
+        files: one's own files for a modality: a file, a folder, a glob, or several; they replace that modality's cards. A .csv
+            or .tsv file is a table with the columns ``record`` and ``label``; see ``mmm/data/tables.py``.
+        test: files of the same kinds for a modality that has ``files``: its test set, held out in place of a share.
         tokens_per_batch: of one optimiser step, over all processes.
         max_tokens_per_rank: of one forward pass; more micro-batches are made where it would be exceeded.
-        validation: share of the records, by hash, that is held out where a card names no validation set.
-        validation_records: at most so many of each source are used; None: all.
+        validation: share of the records, by hash, that is held out where nothing names a validation or test set.
+        validation_records: at most so many of each source are used, but all of a test set; None: all.
         workers: processes that read and tokenise; 0 does it in the training process, which is faster for short records.
     """
 
@@ -42,6 +46,7 @@ class Data(LightningDataModule):
         self,
         cards: dict[str, float] | None = None,
         files: dict[str, str | list[str]] | None = None,
+        test: dict[str, str | list[str]] | None = None,
         tokens_per_batch: int = 8192,
         max_tokens_per_rank: int | None = None,
         validation: float = 0.05,
@@ -51,7 +56,7 @@ class Data(LightningDataModule):
         super().__init__()
         if not 0 < validation < 1:
             raise ValueError(f"validation {validation}: a share of the records lies between 0 and 1")
-        self.cards, self.files = cards or {}, files or {}
+        self.cards, self.files, self.test = cards or {}, files or {}, test or {}
         self.tokens_per_batch, self.max_tokens_per_rank = tokens_per_batch, max_tokens_per_rank
         self.validation, self.validation_records, self.workers = validation, validation_records, workers
         self.cursor: dict[str, int] = {}
@@ -85,6 +90,9 @@ class Data(LightningDataModule):
         for name in self.files:
             if name not in modalities:
                 raise BadRecipe(f"data.files: the model has no modality {name!r}. {did_you_mean(name, modalities)}")
+        for name in self.test:
+            if name not in self.files:
+                raise BadRecipe(f"data.test: {name!r} has no training data of its own; give --data.files.{name}, too")
         train, validation = [], []
         for name, weight, at_hand in [*self._from_cards(), *self._from_files()]:
             for split, records in at_hand.items():
@@ -120,16 +128,33 @@ class Data(LightningDataModule):
                 yield name, weight, self._split(train, card.validation_share or self.validation)
 
     def _from_files(self) -> Iterator[tuple[str, float, dict[str, list[Example]]]]:
-        for name, patterns in self.files.items():
-            paths = []
-            for pattern in [patterns] if isinstance(patterns, str) else patterns:
-                paths += find_files(pattern, self.tokenizers[name].suffixes, f"data.files.{name}")
-            paths = list({path.resolve(): path for path in paths}.values())  # several patterns may name one file
+        for name in self.files:
+            records = self._own_records("files", name)
+            split = {"train": records, "validation": self._own_records("test", name)} if name in self.test else None
             replaced = [w for c, w in self.cards.items() if load_card(c).modality == name]
-            yield f"files.{name}", sum(replaced) or 1.0, self._split(self._records(name, paths), self.validation)
+            yield f"files.{name}", sum(replaced) or 1.0, split or self._split(records, self.validation)
+            if split:
+                known = {sample_of(e) for e in split["train"]}
+                both = sum(sample_of(e) in known for e in split["validation"])
+                if both:
+                    log.warning(
+                        "data.test.%s: %d of %d records are training records, too", name, both, len(split["validation"])
+                    )
+
+    def _own_records(self, argument: str, name: str) -> list[Example]:
+        """Of the files that ``data.files`` or ``data.test`` names for a modality."""
+        patterns, paths = getattr(self, argument)[name], []
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            paths += find_files(pattern, self.tokenizers[name].suffixes, f"data.{argument}.{name}")
+        return self._records(name, list({path.resolve(): path for path in paths}.values()))  # several may name one file
 
     def _records(self, name: str, paths: Sequence[Path]) -> list[Example]:
-        examples: list[Example] = [{name: record} for path in paths for record in self.tokenizers[name].records(path)]
+        tokenizer = self.tokenizers[name]
+        examples: list[Example] = [
+            {name: record}
+            for path in paths
+            for record in (read_table(path, tokenizer) if is_table(path) else tokenizer.records(path))
+        ]
         if not examples:
             raise BadRecipe(f"no {name} record in {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}")
         return examples
@@ -145,17 +170,22 @@ class Data(LightningDataModule):
 
     def training_records(self, name: str) -> list[Record]:
         """Records of one modality in the training split, for fitting."""
-        return [e[name] for _, _, examples in self._splits["train"] for e in examples if name in e]
+        return self.records(name, "train")
+
+    def records(self, name: str, split: str) -> list[Record]:
+        """Records of one modality in a split, those of pairs one by one."""
+        return [part for _, _, examples in self._splits[split] for e in examples if name in e for part in parts(e[name])]
 
     def sources(self, split: str) -> list[Source]:
         """The records of a split with their lengths; tokenizers must be fitted."""
         made = []
         for name, weight, examples in self._splits[split]:
-            if split == "validation" and self.validation_records and len(examples) > self.validation_records:
+            tested = name in {f"files.{n}" for n in self.test}
+            if split == "validation" and not tested and self.validation_records and len(examples) > self.validation_records:
                 order = Draw(0).stream("validation").bits(torch.tensor([sample_of(e) for e in examples])).argsort().tolist()
                 log.info("data %r: %d of %d validation records are used", name, self.validation_records, len(examples))
                 examples = [examples[i] for i in order[: self.validation_records]]
-            lengths = [sum(self.tokenizers[m].length(r) for m, r in e.items()) for e in examples]
+            lengths = [sum(self.tokenizers[m].length(part) for m, r in e.items() for part in parts(r)) for e in examples]
             made.append(Source(name, weight, examples, lengths))
         return made
 
@@ -175,23 +205,13 @@ class Data(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader(Held(self, rank, world), batch_size=None)
 
-    def tokenize(self, example: Example, epoch: int) -> Sample:
-        """One record, cropped and augmented by its own key; validation records are left as they are.
+    def pack(self, examples: Sequence[Example], epoch: int = VALIDATION_EPOCH) -> Tokens:
+        """Records, tokenised and packed; see ``Packer``."""
+        return self.packer(examples, [epoch] * len(examples))
 
-        Raises:
-            BadRecord: naming the file and the record, whatever the tokenizer ran into.
-        """
-        sample = sample_of(example)
-        draw = None if epoch == VALIDATION_EPOCH else Draw(self.seed).stream("tokenize").at(sample, epoch)
-        pieces = {}
-        for name, record in example.items():
-            try:
-                pieces[name] = self.tokenizers[name].tokenize(record.raw, draw)
-            except BadRecord:
-                raise
-            except (ValueError, OSError) as error:
-                raise BadRecord(record.path, record.record, str(error)) from error
-        return Sample(pieces, sample, epoch, {"example": example})
+    def tokenize(self, example: Example, epoch: int) -> Sample:
+        """One record, tokenised; see ``Packer``."""
+        return self.packer.tokenize(example, epoch)
 
     def fingerprint(self) -> dict[str, int]:
         """A hash of each source's training records, whatever their order."""
@@ -208,111 +228,3 @@ class Data(LightningDataModule):
             if now.get(name) != before:
                 raise BadRecipe(f"data {name!r}: its records are not those this run began with, so it cannot go on as it began")
         self.cursor = dict(state_dict["cursor"])
-
-
-class _Loader(DataLoader[StepBatch]):
-    """Raises what a worker could not do as the worker raised it."""
-
-    def __iter__(self) -> Iterator[StepBatch]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(batch, ValueError):
-                raise batch
-            yield batch
-
-
-class Steps(IterableDataset[StepBatch]):
-    """This process's share of every optimiser step, endlessly; with workers, each makes every so-manieth step."""
-
-    def __init__(self, data: Data, rank: int, world: int, cursor: dict[str, int]):
-        self.sources = data.sources("train")
-        self.mixture = Mixture(self.sources, data.tokens_per_batch, data.seed)
-        self.rank, self.world, self.cursor = rank, world, cursor
-        self.tokenizers, self.most = data.tokenizers, data.max_tokens_per_rank
-        self.seed = data.seed
-        self._tokenize = data.tokenize
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker needs the tokenizers, not the module that holds the trainer.
-        state = dict(self.__dict__)
-        lean = Data()
-        lean.tokenizers, lean.seed = self.tokenizers, self.seed
-        state.update(_tokenize=lean.tokenize, mixture=None)
-        state["most_per_batch"] = self.mixture.tokens_per_batch
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        tokens_per_batch = state.pop("most_per_batch")
-        self.__dict__.update(state)
-        self.mixture = Mixture(self.sources, tokens_per_batch, self.seed)
-
-    def plans(self) -> Iterator[Plan]:
-        return self.mixture.batches(self.cursor)
-
-    def __iter__(self) -> Iterator[StepBatch]:
-        worker = torch.utils.data.get_worker_info()
-        mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for number, plan in enumerate(self.plans()):
-            if number % workers == mine:
-                try:
-                    batch = self.batch(plan)
-                except ValueError as error:
-                    if worker is None:
-                        raise
-                    yield error  # type: ignore[misc]  # the loader raises it; torch would wrap it in a traceback
-                    return
-                yield batch
-
-    def batch(self, plan: Plan) -> StepBatch:
-        """Tokenise and pack this process's share of a plan."""
-        share = deal(plan.items, self.world, self.most)[self.rank]
-        micro = tuple(pack([self._sample(i) for i in items], self.tokenizers) for items in share)
-        return StepBatch(micro, plan.cursor)
-
-    def _sample(self, item: Item) -> Sample:
-        return self._tokenize(self.sources[item.source].examples[item.index], item.epoch)
-
-
-class Held(torch.utils.data.Dataset[StepBatch]):
-    """This process's share of the validation records, in batches of at most the training budget of one process."""
-
-    def __init__(self, data: Data, rank: int, world: int):
-        self.data = data
-        budget = data.max_tokens_per_rank or -(-data.tokens_per_batch // world)
-        self.batches: list[list[Example]] = []
-        for source in data.sources("validation"):
-            room = 0
-            mine = range(rank, len(source.examples), world)
-            for i in sorted(mine, key=lambda i: (source.lengths[i], i)):
-                if source.lengths[i] > room:
-                    self.batches.append([])
-                    room = max(budget, source.lengths[i])
-                self.batches[-1].append(source.examples[i])
-                room -= source.lengths[i]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, number: int) -> StepBatch:
-        samples = [self.data.tokenize(e, VALIDATION_EPOCH) for e in self.batches[number]]
-        return StepBatch((pack(samples, self.data.tokenizers),))
-
-
-def find_files(pattern: str, suffixes: Sequence[str], where: str) -> list[Path]:
-    """Files of a pattern: a file, a folder (searched through), or a glob; sorted.
-
-    Raises:
-        BadRecipe: where nothing is found, or nothing with an ending that can be read.
-    """
-    path = Path(pattern).expanduser()
-    if path.is_file():
-        found = [path]
-    elif path.is_dir():
-        found = [p for p in path.rglob("*") if p.is_file() and p.name.lower().endswith(tuple(suffixes))]
-    else:
-        found = [Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()]
-    if not found:
-        raise BadRecipe(f"{where}: {pattern!r} matches no file ({', '.join(suffixes)} can be read)")
-    for file in found:
-        if not file.name.lower().endswith(tuple(suffixes)):
-            raise BadRecipe(f"{where}: {file} cannot be read; endings that can: {', '.join(suffixes)}")
-    return sorted(found)

@@ -112,12 +112,12 @@ class IdModality(Modality):
 
     Args:
         positions: absolute positions added to the embedding; "none" where the encoder's are rotary.
-        norm: LayerNorm after them (BERT, ModernBERT).
+        norm: LayerNorm after them (BERT, ModernBERT). eps: of it.
     """
 
-    def __init__(self, positions: Positions, norm: bool):
+    def __init__(self, positions: Positions, norm: bool, eps: float = 1e-5):
         super().__init__()
-        self.positions, self.with_norm = positions, norm
+        self.positions, self.with_norm, self.eps = positions, norm, eps
 
     @property
     def ids(self) -> IdTokenizer:
@@ -128,7 +128,7 @@ class IdModality(Modality):
         self.embedding = nn.Embedding(self.ids.size, width)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.position = LearnedPositions((self.ids.max_length,), width) if self.positions == "learned" else None
-        self.norm = nn.LayerNorm(width) if self.with_norm else nn.Identity()
+        self.norm = nn.LayerNorm(width, eps=self.eps) if self.with_norm else nn.Identity()
 
     def embed(self, content_R: Tensor, layout_N: Layout, hidden_N: Tensor) -> Tensor:
         """x_ND. A hidden token is embedded as the mask id, so weights can be exchanged with BERT and ESM."""

@@ -92,7 +92,7 @@ class ProteinTokenizer(Tokenizer):
         body = [self.readable[r] for r in self.residues(raw)]
         ids = torch.tensor([self.cls, *body[self.window(len(body), draw)], self.eos])
         maskable = (ids != self.cls) & (ids != self.eos) & (ids != self.mask)
-        return Piece(content=ids, positions=torch.arange(len(ids)), maskable=maskable)
+        return Piece(content=ids, positions=torch.arange(len(ids)), maskable=maskable, cut=len(ids) - 2 < len(body))
 
     def detokenize(self, content_R: Tensor) -> str:
         """The sequence, with "<mask>" where the mask's id stands."""
@@ -141,11 +141,11 @@ class Protein(IdModality):
         max_length: tokens of the longest piece, <cls> and <eos> among them; longer proteins are cut to a random window.
         positions: absolute positions, of ``max_length`` places where learned (ESM-1b); "none" where the encoder's are
             rotary (ESM-2).
-        norm: LayerNorm after the embedding (ESM-1b).
+        norm: LayerNorm after the embedding (ESM-1b). eps: of it.
     """
 
-    def __init__(self, max_length: int = 1024, positions: Positions = "none", norm: bool = False):
-        super().__init__(positions, norm)
+    def __init__(self, max_length: int = 1024, positions: Positions = "none", norm: bool = False, eps: float = 1e-5):
+        super().__init__(positions, norm, eps)
         if max_length < 3:
             raise BadRecipe(f"Protein(max_length={max_length}): needs 3 or more: <cls>, a residue, <eos>")
         self.tokenizer: ProteinTokenizer = ProteinTokenizer(max_length)

@@ -149,6 +149,7 @@ class TextTokenizer(Tokenizer):
             positions=torch.arange(len(ids)),
             units=_word_units(encoding.word_ids[kept]) if self.unit == "word" else None,
             maskable=torch.tensor([i not in self.special_ids for i in ids.tolist()]),
+            cut=len(ids) - 2 < len(encoding),
         )
 
     def _encode(self, raw: str) -> tokenizers.Encoding:
@@ -222,7 +223,7 @@ class Text(IdModality):
         max_length: tokens of the longest piece, [CLS] and [SEP] among them; longer texts are cut to a random window.
         unit: what is hidden as a whole: each token, or all tokens of a word (whole-word masking).
         positions: absolute positions, of ``max_length`` places where learned; "none" where the encoder's are rotary.
-        norm: LayerNorm after the embedding.
+        norm: LayerNorm after the embedding. eps: of it.
         record_words: words of a record of a .txt file, at least; about twice as many at most.
         field: key or column of the text in .jsonl and table files.
     """
@@ -236,10 +237,11 @@ class Text(IdModality):
         unit: Literal["token", "word"] = "token",
         positions: Positions = "none",
         norm: bool = False,
+        eps: float = 1e-5,
         record_words: int = 64,
         field: str = "text",
     ):
-        super().__init__(positions, norm)
+        super().__init__(positions, norm, eps)
         least = 256 + len(SPECIALS) if algorithm == "bpe" else len(SPECIALS) + 1
         if pretrained is None and vocabulary < least:
             raise BadRecipe(f"Text(vocabulary={vocabulary}): {algorithm} needs {least} or more (its alphabet and the specials)")

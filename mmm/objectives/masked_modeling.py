@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmm.core.corruption import Corruption
 from mmm.core.draw import Draw
 from mmm.core.errors import did_you_mean
-from mmm.core.head import HeadKind
+from mmm.core.head import HeadKind, HeadSettings
 from mmm.core.masking import Masking
 from mmm.core.model import Model
 from mmm.core.objective import Answer, Objective, Term
@@ -42,12 +42,13 @@ class MaskedModeling(Objective):
         masking: Masking | dict[str, Masking],
         corruption: Corruption,
         targets: dict[str, Target | list[Target]],
-        heads: dict[str, HeadKind] | None = None,
+        heads: dict[str, HeadKind | HeadSettings] | None = None,
         weights: dict[str, float] | None = None,
     ):
         super().__init__()
         self.masking, self.corruption = masking, corruption
-        self.kinds, self.weights = heads or {}, weights or {}
+        self.kinds: dict[str, HeadKind | HeadSettings] = heads or {}
+        self.weights = weights or {}
         self.by_modality = nn.ModuleDict(
             {name: nn.ModuleList(t if isinstance(t, list) else [t]) for name, t in targets.items()}
         )
