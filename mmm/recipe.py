@@ -24,8 +24,9 @@ from .yaml import load, loads
 
 if TYPE_CHECKING:
     from .core.training import Training
+    from .sources import Source
 
-TOP = ("plugins", "seed", "model", "data", "trainer")
+TOP = ("plugins", "seed", "init_from", "adapter", "model", "data", "trainer")
 TRAINER_OWN = ("callbacks", "logger", "default_root_dir", "plugins", "enable_checkpointing", "use_distributed_sampler")
 
 
@@ -34,11 +35,12 @@ class Recipe:
     """A recipe with every default filled in and every class called by its bare name.
 
     Args:
-        name: of the recipe; names the run folder. values: what it says.
+        name: of the recipe; names the run folder. values: what it says. source: what it begins from, opened.
     """
 
     name: str
     values: dict[str, Any]
+    source: Source | None = None
 
 
 def read(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -48,9 +50,34 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         BadRecipe: naming the file, the place, the value and the choices.
     """
     values = load(path)
-    for key, value in parse_overrides(overrides):
+    pairs = parse_overrides(overrides)
+    adapter = next((value for key, value in reversed(pairs) if key == "adapter"), values.get("adapter"))
+    for key, value in [*_rung(adapter, str(path)), *pairs]:
         set_value(values, key, value)
-    return Recipe(Path(path).stem, resolve(values, str(path)))
+    if values.get("init_from") is None:
+        return Recipe(Path(path).stem, resolve(values, str(path)))
+    from .start import begin, check_fit
+
+    _known(values, TOP, str(path), "")
+    values, source = begin(values, str(path))
+    values = resolve(values, str(path))
+    check_fit(values, source, str(path))
+    return Recipe(Path(path).stem, values, source)
+
+
+def ladder() -> dict[str, Any]:
+    """The fine-tuning ladder: what ``adapter: NAME`` sets, by name."""
+    return load(Path(__file__).parent / "adapters" / "presets.yaml")
+
+
+def _rung(name: Any, where: str) -> list[tuple[str, Any]]:
+    """The overrides that ``adapter: NAME`` stands for."""
+    if name is None:
+        return []
+    rungs = ladder()
+    if name not in rungs:
+        raise BadRecipe(f"{where}: no adapter {name!r}. {did_you_mean(str(name), rungs)}")
+    return list((rungs[name].get("set") or {}).items())
 
 
 def parse_overrides(words: Iterable[str]) -> list[tuple[str, Any]]:
@@ -116,6 +143,7 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     resolved = {
         "plugins": list(wanted),
         "seed": seed,
+        **{key: values[key] for key in ("init_from", "adapter") if values.get(key) is not None},
         "model": _arguments_of(Training, {"decoder": "Readout", **model}, where, "model", skip=("seed",)),
         "data": _arguments_of(Data, values.get("data") or {}, where, "data"),
         "trainer": dict(trainer),

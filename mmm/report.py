@@ -29,7 +29,7 @@ from .doctor import FLOORS
 from .masks import audit
 from .page import page
 from .page.losses import LAST, Curve
-from .runlog import RunLog, losses, write_whole
+from .runlog import RunLog, losses, trained_share, write_whole
 from .skill import Skill, ask, evaluate, scoring
 
 SHOWN = 6
@@ -95,6 +95,8 @@ def summary(
         "precision": None if trainer is None else str(trainer.precision),
         "seed": training.seed,
         "parameters": parameters(training),
+        "trained_parameters": trained_share(training.trained())[0],
+        "init_from": getattr(training.start, "report", None),
         "data": data.describe(),
         "masks": audit(training, data),
         "versions": versions(),

@@ -51,6 +51,10 @@ def run(
     cli = build(recipe, _trainer_defaults(folder, steps, checkpoint_every or max(1, steps // 10)))
     checkpoint = _claim(folder, recipe, resume)
     cli.model.recipe = dump(recipe.values)
+    if recipe.source is not None and checkpoint is None:
+        from .start import Pretrained
+
+        cli.model.start = Pretrained.of(recipe.values["init_from"], recipe.source)
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # what Lightning makes of an interruption from the keyboard

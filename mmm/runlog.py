@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 
 from .core.batch import StepBatch
 from .core.training import Training
@@ -69,6 +71,9 @@ class RunLog(Callback):
             path.parent.mkdir(parents=True, exist_ok=True)
             cut(path, trainer.global_step)
             self._rows = path.open("a", newline="", encoding="utf-8")
+            trained, total = trained_share(pl_module.trained())  # type: ignore[operator]
+            if trained < total:
+                log.info("trained: %s of %s parameters (%.3g %%)", f"{trained:,}", f"{total:,}", 100 * trained / total)
         self._since = perf_counter()
 
     def on_train_batch_end(
@@ -147,6 +152,12 @@ class _DataClock(PassThroughProfiler):
     def stop(self, action_name: str) -> None:
         if action_name.endswith("train_dataloader_next"):
             self.seconds += perf_counter() - self._from
+
+
+def trained_share(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
+    """(trained, all) numbers of parameters."""
+    sizes = [(p.numel(), p.requires_grad) for p in parameters]
+    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
 
 
 def losses(path: Path) -> dict[str, list[tuple[int, float, float]]]:

@@ -116,6 +116,9 @@ class Modality(nn.Module, ABC):
     """
 
     tokenizer: Tokenizer
+    adjustable: tuple[str, ...] = ()
+    """Arguments that may differ between a pretrained model and a run that begins from it: they change neither what content is
+    nor which parameters there are."""
 
     def fit(self, records: Sequence[Record]) -> None:
         """Learn what the tokenizer needs from training records (a vocabulary, a mean). Nothing by default."""

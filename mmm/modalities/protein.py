@@ -94,6 +94,13 @@ class ProteinTokenizer(Tokenizer):
         maskable = (ids != self.cls) & (ids != self.eos) & (ids != self.mask)
         return Piece(content=ids, positions=torch.arange(len(ids)), maskable=maskable, cut=len(ids) - 2 < len(body))
 
+    def tagged(self, raw: str, draw: Draw | None = None) -> tuple[int, Tensor]:
+        """How many residues a protein has; and the one that each token of its piece is, by its number, -1 at <cls> and <eos>.
+        ``draw`` as in ``tokenize``."""
+        residues = len(self.residues(raw))
+        kept = range(residues)[self.window(residues, draw)]
+        return residues, torch.tensor([-1, *kept, -1])
+
     def detokenize(self, content_R: Tensor) -> str:
         """The sequence, with "<mask>" where the mask's id stands."""
         return "".join(self.tokens[i] for i in content_R.tolist() if i not in self.fences)
@@ -143,6 +150,8 @@ class Protein(IdModality):
             rotary (ESM-2).
         norm: LayerNorm after the embedding (ESM-1b). eps: of it.
     """
+
+    adjustable = ("max_length",)
 
     def __init__(self, max_length: int = 1024, positions: Positions = "none", norm: bool = False, eps: float = 1e-5):
         super().__init__(positions, norm, eps)

@@ -1,0 +1,217 @@
+"""Beginning a run from a pretrained model: its parts in the recipe's place, its weights in the model's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from . import plugins
+from .core.errors import BadRecipe
+from .core.modality import Assets
+from .core.model import Model
+from .sources import Source, open_source
+
+log = logging.getLogger("mmm")
+
+BODY = ("modalities", "encoder", "modality_vector")
+"""Parts of a model that every objective shares: what a recipe with an objective of its own takes from its source."""
+
+
+def begin(values: dict[str, Any], where: str) -> tuple[dict[str, Any], Source]:
+    """The recipe with what it leaves open taken from ``init_from``, and the source itself.
+
+    Args:
+        values: as read, before defaults are filled in; ``init_from`` is a source, or a mapping of ``source`` and ``new``: the
+            modalities that are made anew although the source has one of that name.
+
+    Raises:
+        ValueError: the source cannot be read; a modality of the data is not in it.
+    """
+    name, new = _named(values["init_from"], where)
+    source = open_source(name)
+    theirs: dict[str, Any] = source.values["model"]
+    model = dict(values.get("model") or {})
+    taken = theirs if "objective" not in model else {k: v for k, v in theirs.items() if k in BODY}
+    own = model.get("modalities") or {}
+    wanted = [*own, *_of_data(values.get("data") or {})]
+    for modality in wanted:
+        known = {*theirs["modalities"], *(m for m in new if m in own)}
+        if modality not in known:
+            raise BadRecipe(
+                f"{where}: this run has the modality {modality!r}, and {name} has {', '.join(theirs['modalities'])}: "
+                "choose another source, or name it in init_from.new and in model.modalities"
+            )
+    if wanted:
+        taken = {**taken, "modalities": {m: v for m, v in theirs["modalities"].items() if m in wanted}}
+    for modality in new:
+        if modality not in own:
+            raise BadRecipe(f"{where}: init_from.new names {modality!r}, which model.modalities does not describe")
+        taken["modalities"].pop(modality, None)
+    return {**values, "model": {**_merged(taken, model), "adapter": model.get("adapter")}}, source
+
+
+def check_fit(values: dict[str, Any], source: Source, where: str) -> None:
+    """Refuse a recipe whose own description of a modality is not the source's.
+
+    Args:
+        values: the recipe, resolved.
+
+    Raises:
+        BadRecipe: names the argument, and its value on both sides.
+    """
+    _, new = _named(values["init_from"], where)
+    for name, here in values["model"]["modalities"].items():
+        there = source.values["model"]["modalities"].get(name)
+        if there is None or name in new:
+            continue
+        at = f"{where}: model.modalities.{name}"
+        if here["class_path"] != there["class_path"]:
+            raise BadRecipe(f"{at} is a {here['class_path']} here and a {there['class_path']} in {source.name}")
+        free = plugins.find(here["class_path"], "Modality", at).load().adjustable
+        for argument, value in here["init_args"].items():
+            other = there["init_args"].get(argument, value)
+            if value != other and argument not in free:
+                raise BadRecipe(
+                    f"{at}.init_args.{argument} is {value!r} here and {other!r} in {source.name}; leave it out to take the "
+                    f"source's, or make the modality anew with init_from.new: [{name}]"
+                )
+
+
+class Pretrained:
+    """What a fresh run takes from a source; see ``Training.start``.
+
+    Args:
+        source: where from. new: modalities that are made anew.
+    """
+
+    def __init__(self, source: Source, new: Iterable[str] = ()):
+        self.source, self.new = source, frozenset(new)
+        self.state = _plain_state(source)
+        self.report: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, init_from: Any, source: Source) -> Pretrained:
+        """Of a recipe's ``init_from`` and what it names."""
+        return cls(source, _named(init_from, "init_from")[1])
+
+    def assets(self, address: str) -> Assets | None:
+        """The source's own: vocabularies, statistics, codebooks. A task's labels are learned anew."""
+        part = address.split("/")
+        if part[:2] == ["targets", "task"] or (part[0] == "modalities" and part[1] in self.new):
+            return None
+        return self.source.assets.get(address)
+
+    def fill(self, model: Model) -> None:
+        """Put the weights in, and say what was loaded, left aside and newly made.
+
+        Raises:
+            ValueError: where the encoder or a modality does not fit; names both sides.
+        """
+        ours = model.state_dict()
+        given = self._given(model)
+        body = [n for n in {*ours, *given} if self._is_body(n, model)]
+        faults = [n for n in body if n not in ours or n not in given or ours[n].shape != given[n].shape]
+        if faults:
+            raise BadRecipe(f"init_from {self.source.name} does not fit: {self._explained(sorted(faults), ours, given)}")
+        for name in [n for n in given if n in ours and ours[n].shape != given[n].shape]:
+            del given[name]  # a head or a decoder of another size is made anew
+        loaded = [n for n in ours if n in given]
+        model.load_state_dict({**ours, **{n: given[n] for n in loaded}})
+        self.report = {
+            "source": self.source.name,
+            "loaded": sum(ours[n].numel() for n in loaded),
+            "new": sorted(n for n in ours if n not in given),
+            "left": sorted(n for n in self.state if n not in loaded),
+        }
+        log.info("init_from %s: %d parameters loaded", self.source.name, self.report["loaded"])
+        for label, key in (("newly made", "new"), ("not taken over", "left")):
+            if self.report[key]:
+                log.info("init_from %s: %s: %s", self.source.name, label, _grouped(self.report[key]))
+        for note in self.source.notes:
+            log.info("init_from %s: %s", self.source.name, note)
+
+    def _given(self, model: Model) -> dict[str, Tensor]:
+        """The source's parameters that can have a place in this model."""
+        given = {n: t for n, t in self.state.items() if not n.startswith("heads.task/")}  # another task, other labels
+        names = list(self.source.values["model"]["modalities"])
+        vectors, ours = given.pop("modality_vector.weight", None), model.modality_vector
+        if vectors is not None and ours is not None and vectors.shape[1] == ours.weight.shape[1]:
+            rows = ours.weight.detach().clone()
+            for i, name in enumerate(model.names):
+                if name in names:
+                    rows[i] = vectors[names.index(name)]
+            given["modality_vector.weight"] = rows
+        return given
+
+    def _is_body(self, name: str, model: Model) -> bool:
+        """Whether a parameter must fit: those of the encoder, and of the modalities that both have."""
+        part = name.split(".")
+        if part[0] == "modalities":
+            return part[1] in model.names and part[1] not in self.new
+        return part[0] == "encoder"
+
+    def _explained(self, faults: list[str], ours: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+        def shape(state: Mapping[str, Tensor], name: str) -> str:
+            return str(tuple(state[name].shape)) if name in state else "absent"
+
+        shown = [f"{n} is {shape(ours, n)} here and {shape(given, n)} there" for n in faults[:3]]
+        rest = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        return "; ".join(shown) + rest + ". Leave model.modalities and model.encoder out of the recipe to take the source's"
+
+
+def _plain_state(source: Source) -> dict[str, Tensor]:
+    """The source's parameters under plain names, without "model."; what an adapter put in is folded into them.
+
+    Raises:
+        ValueError: it was trained with an adapter that cannot be folded in.
+    """
+    if source.values["model"].get("adapter") is None:
+        return {n.removeprefix("model."): t for n, t in source.state.items() if n.startswith("model.")}
+    training = source.loaded()
+    assert training.adapter is not None
+    try:
+        training.adapter.merge(training.model)
+    except ValueError as error:
+        raise BadRecipe(f"init_from {source.name}: {error}; begin from a run without it") from error
+    return {n: t.detach() for n, t in training.model.state_dict().items()}
+
+
+def _named(init_from: Any, where: str) -> tuple[str, list[str]]:
+    """(source, modalities made anew) of a recipe's ``init_from``."""
+    if isinstance(init_from, str) and init_from:
+        return init_from, []
+    if isinstance(init_from, dict) and isinstance(init_from.get("source"), str) and set(init_from) <= {"source", "new"}:
+        new = init_from.get("new") or []
+        if isinstance(new, list) and all(isinstance(n, str) for n in new):
+            return init_from["source"], new
+    raise BadRecipe(
+        f"{where}: init_from is {init_from!r}; expected a source (a run folder, a checkpoint, a folder or name of another "
+        "library), or source: and new: [modalities]"
+    )
+
+
+def _of_data(data: Mapping[str, Any]) -> list[str]:
+    """Modalities that a recipe's data section has."""
+    from .data.cards import load_card
+
+    files = [m for key in ("files", "test") if isinstance(data.get(key), dict) for m in data[key]]
+    cards = data.get("cards")
+    return files + [load_card(c).modality for c in (cards if isinstance(cards, dict) else ())]
+
+
+def _merged(base: Any, over: Any) -> Any:
+    """``over`` laid upon ``base``, key by key; another class replaces the whole."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    if "class_path" in over and over["class_path"] != base.get("class_path"):
+        return over
+    return {k: _merged(base.get(k), over[k]) if k in over else base[k] for k in [*base, *(k for k in over if k not in base)]}
+
+
+def _grouped(names: list[str]) -> str:
+    """Parameters by the module that holds them, a few named."""
+    modules = sorted({n.rpartition(".")[0] or n for n in names})
+    return ", ".join(modules[:6]) + (f" and {len(modules) - 6} more modules" if len(modules) > 6 else "")
