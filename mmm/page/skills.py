@@ -78,7 +78,7 @@ def _masked(s: Mapping[str, Any], mask: Mapping[str, Any]) -> str:
     if not mask.get("kept"):
         return ""
     value, low, high = s["masked"]
-    return f" <small>masked only: {number(value)} ({number(low)} to {number(high)})</small>"
+    return f" <small>masked only {number(value)},</small> <small>{number(low)} to {number(high)}</small>"
 
 
 def _axis(low: float) -> str:
