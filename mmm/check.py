@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from .core.training import Training
+from .core.training import Fitted, Training
 from .data.cards import load_card
 from .data.module import Data
 from .recipe import build, read
+from .start import Pretrained
 
 
 def check(path: str, overrides: Sequence[str] = ()) -> str:
@@ -19,10 +20,19 @@ def check(path: str, overrides: Sequence[str] = ()) -> str:
         ValueError: with one clear line where it cannot be built.
     """
     recipe = read(path, overrides)
+    start = Pretrained.of(recipe.values["init_from"], recipe.source) if recipe.source is not None else None
+
+    def settle(address: str, part: Fitted, name: str) -> None:
+        given = start.assets(address) if start is not None else None
+        if given is not None:
+            part.restore(given)
+
     with torch.device("meta"):
         cli = build(recipe, {"logger": False, "enable_checkpointing": False, "barebones": False})
         training: Training = cli.model
-        training.build(lambda address, part, name: None)
+        training.build(settle)
+    if start is not None:
+        start.check(training.model)
     lines = [f"{path}: sound"]
     total = sum(p.numel() for p in training.trained())
     lines.append(

@@ -134,6 +134,8 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     trainer, model = values.get("trainer") or {}, values.get("model") or {}
     _known(trainer, _arguments(Trainer), where, "trainer")
     _known(model, _arguments(Training), where, "model")
+    if values.get("init_from") is None and not {"modalities", "encoder"} & set(model):
+        raise BadRecipe(f"{where}: this recipe begins from a pretrained model: give --init_from SOURCE (a run folder, ...)")
     for key in TRAINER_OWN:
         if key in trainer:
             raise BadRecipe(f"{where}: trainer.{key} is set by the run itself and cannot stand in a recipe")

@@ -108,14 +108,10 @@ class Pretrained:
         """Put the weights in, and say what was loaded, left aside and newly made.
 
         Raises:
-            ValueError: where the encoder or a modality does not fit; names both sides.
+            ValueError: see ``check``.
         """
-        ours = model.state_dict()
-        given = self._given(model)
-        body = [n for n in {*ours, *given} if self._is_body(n, model)]
-        faults = [n for n in body if n not in ours or n not in given or ours[n].shape != given[n].shape]
-        if faults:
-            raise BadRecipe(f"init_from {self.source.name} does not fit: {self._explained(sorted(faults), ours, given)}")
+        self.check(model)
+        ours, given = model.state_dict(), self._given(model)
         for name in [n for n in given if n in ours and ours[n].shape != given[n].shape]:
             del given[name]  # a head or a decoder of another size is made anew
         loaded = [n for n in ours if n in given]
@@ -132,6 +128,18 @@ class Pretrained:
                 log.info("init_from %s: %s: %s", self.source.name, label, _grouped(self.report[key]))
         for note in self.source.notes:
             log.info("init_from %s: %s", self.source.name, note)
+
+    def check(self, model: Model) -> None:
+        """Compare names and shapes alone, which a model on the meta device has too.
+
+        Raises:
+            ValueError: where the encoder or a modality does not fit; names both sides.
+        """
+        ours, given = model.state_dict(), self._given(model)
+        body = [n for n in {*ours, *given} if self._is_body(n, model)]
+        faults = [n for n in body if n not in ours or n not in given or ours[n].shape != given[n].shape]
+        if faults:
+            raise BadRecipe(f"init_from {self.source.name} does not fit: {self._explained(sorted(faults), ours, given)}")
 
     def _given(self, model: Model) -> dict[str, Tensor]:
         """The source's parameters that can have a place in this model."""

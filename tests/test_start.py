@@ -8,6 +8,8 @@ import pytest
 import torch
 from tiny import save, values, write
 
+from mmm.check import check
+from mmm.core.errors import BadRecipe
 from mmm.loading import load
 from mmm.recipe import ladder, parse_overrides, read
 from mmm.run import run
@@ -185,3 +187,16 @@ def test_frozen_parameters_stay(home, tmp_path):
 
 def test_overrides_are_pairs():
     assert parse_overrides(["--init_from", "runs/x"]) == [("init_from", "runs/x")]
+
+
+def test_check_compares_shapes_without_training(home, tmp_path):
+    path = save(tmp_path / "on.yaml", further(home))
+    assert "sound" in check(path)
+    with pytest.raises(BadRecipe, match="absent there"):
+        check(path, ["--model.encoder.init_args.depth", "3"])
+
+
+def test_a_recipe_without_a_body_asks_for_a_source(home, tmp_path):
+    recipe = further(home)
+    del recipe["init_from"]
+    assert "--init_from" in refused(home, tmp_path, recipe)
