@@ -15,7 +15,10 @@ from .yaml import dump
 
 log = logging.getLogger("mmm")
 
-LEAVES = {"assets", "checkpoints", "tensorboard", "losses.csv", "recipe.yaml", "summary.json", "report.html"}
+LEAVES = {
+    *("assets", "checkpoints", "tensorboard", "eval"),
+    *("losses.csv", "predictions.csv", "recipe.yaml", "summary.json", "report.html"),
+}
 """What a run leaves in its folder."""
 
 
