@@ -1,4 +1,4 @@
-"""The command line: ``mmm run|check|list|show|masks|data|doctor|completion``, and ``lightning run``.
+"""The command line: ``mmm run|check|list|show|masks|export|eval|data|doctor|completion``, and ``lightning run``.
 
 Nothing heavy is imported before a command is known, so help and completion answer at once.
 """
@@ -70,13 +70,36 @@ def parser() -> argparse.ArgumentParser:
         "--records", type=_positive, default=256, metavar="N", help="records of each modality to look at (default: 256)"
     )
 
+    export = commands.add_parser(
+        "export",
+        help="write a model for others to use",
+        description="Write a model into a new folder, with a model card, and check what was written.",
+    )
+    export.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a run folder, a checkpoint, an exported folder, a transformers folder or hub name, a timm model name, ...",
+    )
+    export.add_argument("--to", required=True, metavar="FORMAT", help="transformers, safetensors, timm or onnx")
+    export.add_argument("folder", metavar="DIR", help="the new folder")
+    export.add_argument("--modality", metavar="NAME", help="with --to onnx: this one alone (default: all, a folder each)")
+
+    from .evaluation.command import configure as configure_eval
+
+    evaluation = commands.add_parser(
+        "eval",
+        help="measure a frozen model on a suite of tasks",
+        description="Measure a frozen or pretrained model on a suite of tasks, and leave one table.",
+    )
+    configure_eval(evaluation)
+
     from .data.command import configure
 
     configure(commands.add_parser("data", help="list, show, prepare and verify data cards"))
     commands.add_parser("doctor", help="report versions, floors, plugins and who owns `lightning`")
     completion = commands.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    for command in (run, check, masks):
+    for command in (run, check, masks, export, evaluation):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
@@ -112,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     args, rest = parser().parse_known_args(words)
-    if rest and args.command not in ("run", "check", "masks"):
+    if rest and args.command not in ("run", "check", "masks", "eval"):
         parser().error(f"unknown argument {rest[0]!r} of mmm {args.command}")
     if not logging.getLogger("mmm").handlers:
         handler = logging.StreamHandler()
@@ -165,6 +188,15 @@ def _command(args: argparse.Namespace, rest: list[str]) -> int:
         from .data.command import main as data
 
         return data(args)
+    if args.command == "export":
+        from .export import export
+
+        print(*export(args.source, args.to, args.folder, args.modality), sep="\n")
+        return 0
+    if args.command == "eval":
+        from .evaluation.command import main as evaluate
+
+        return evaluate(args, rest)
     if args.command == "list":
         from .catalogue import listing
 

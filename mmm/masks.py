@@ -138,7 +138,8 @@ def looks(training: Training, data: Data, name: str, records: int) -> Iterator[L
         tokens = pack(samples, data.tokenizers)
         progress = (start + len(samples) / 2) / len(chosen)
         for view in training.objective.views(tokens, progress, training.draw):
-            yield Look.at(tokens, view)
+            if len(view.answer_N) == len(view.read_N):  # a task reads records and asks nothing of their tokens
+                yield Look.at(tokens, view)
 
 
 def spans(hidden_T: Tensor, segment_T: Tensor) -> list[int]:
@@ -200,6 +201,9 @@ def command(path: str, overrides: Sequence[str] = (), as_json: bool = False, rec
         modality.fit(data.training_records(name))
     with torch.device("meta"):  # the objective's own checks, without memory
         training.build(lambda address, part, name: None)
+    for address, target in training.objective.targets().items():
+        if address.startswith("task/"):  # labels are looked up as the views are made
+            target.fit(data.training_records(target.name))
     found = audit(training, data, records)
     if as_json:
         print(json.dumps(found, indent=2))

@@ -21,16 +21,17 @@ from torch import nn
 from . import plugins
 from .core.objective import Answer
 from .core.picture import Picture
-from .core.tokens import pack
 from .core.training import Training
 from .data.cards import load_card
-from .data.module import VALIDATION_EPOCH, Data
+from .data.module import Data
 from .doctor import FLOORS
 from .masks import audit
 from .page import page
 from .page.losses import LAST, Curve
 from .runlog import RunLog, losses, trained_share, write_whole
 from .skill import Skill, ask, evaluate, scoring
+from .task import Result, check, predictions_csv
+from .task import evaluate as evaluate_task
 
 SHOWN = 6
 """Validation records of each modality that are shown."""
@@ -46,27 +47,40 @@ class Report(Callback):
     def __init__(self, runlog: RunLog):
         self.runlog = runlog
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        check(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Training)
         data: Data = trainer.datamodule  # type: ignore[attr-defined]
-        skills = evaluate(pl_module, data)
+        skills, task = evaluate(pl_module, data), evaluate_task(pl_module, data)
         if trainer.is_global_zero:
-            write_report(Path(trainer.default_root_dir), pl_module, data, skills, self.runlog.summary())
+            write_report(Path(trainer.default_root_dir), pl_module, data, skills, self.runlog.summary(), task)
         trainer.strategy.barrier()
 
 
 def write_report(
-    run_dir: Path, training: Training, data: Data, skills: Mapping[str, Skill], runlog_summary: Mapping[str, Any]
+    run_dir: Path,
+    training: Training,
+    data: Data,
+    skills: Mapping[str, Skill],
+    runlog_summary: Mapping[str, Any],
+    task: Result | None = None,
 ) -> None:
-    """Write ``summary.json`` and ``report.html``.
+    """Write ``summary.json`` and ``report.html``, and ``predictions.csv`` where labels are predicted.
 
     Args:
         run_dir: holds ``losses.csv`` and ``recipe.yaml``, where there are any.
         training, data: at the end of training. skills: of ``evaluate``. runlog_summary: of ``RunLog.summary``.
+        task: of ``task.evaluate``.
     """
     table, recipe = run_dir / "losses.csv", run_dir / "recipe.yaml"
     curves = losses(table) if table.exists() else {}
     facts = summary(training, data, skills, runlog_summary, curves)
+    if task is not None:
+        facts = {"task": task.summary(), **facts}
+        write_whole(run_dir / "predictions.csv", predictions_csv(task.rows))
     write_whole(run_dir / "summary.json", json.dumps(_finite(facts), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     text = recipe.read_text(encoding="utf-8") if recipe.exists() else ""
     shown = page(run_dir.resolve().name, facts, curves, gallery(training, data), cards(data), text)
@@ -175,8 +189,10 @@ def gallery(training: Training, data: Data) -> dict[str, list[list[Picture]]]:
 
 
 def _pictures(training: Training, data: Data, name: str, example: Mapping[str, Any]) -> list[Picture]:
-    tokens = pack([data.tokenize(example, VALIDATION_EPOCH)], data.tokenizers)
+    tokens = data.pack([example])
     views, answers = ask(training, tokens)
+    if not answers:
+        return []
     asked_T = torch.zeros(len(tokens), dtype=torch.bool).index_fill(0, views[0].answer_N, True)
     answers = [_on_host(a) for a in answers if a.name == name]
     return training.modalities[name].pictures(tokens, name, asked_T[tokens.index[name]], answers)

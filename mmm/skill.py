@@ -97,6 +97,8 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
         for batch in data.val_dataloader():
             for tokens in batch.micro:
                 views, answers = ask(training, tokens)
+                if not answers:
+                    continue
                 masked_T = Look.at(tokens, views[0]).masked_T
                 for answer in first_answers(answers).values():
                     if answer.name not in baselines:
@@ -107,6 +109,8 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
     skills = {}
     for name in training.model.names:
         found = sorted((s for share, _ in shares for s in share.get(name, [])), key=lambda s: (s.sample, s.loss))
+        if not found and training.objective.metric is not None:
+            continue  # a task asks no token
         if sum(s.baseline for s in found) == 0:
             log.warning("skill of %r: nothing was asked in validation, or guessing makes no error; there is none to tell", name)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ from . import plugins
 from .checkpoint import load_checkpoint, newest
 from .core.errors import BadRecipe
 from .core.modality import Assets
+from .interop import from_safetensors
 from .interop.architecture import Architecture, Original
+from .interop.library import Library
 from .interop.links import convert
 from .interop.probe import difference
 from .loaded import Loaded
@@ -67,23 +70,44 @@ class Source:
 def open_source(source: str | Path) -> Source:
     """A run folder (its newest checkpoint), a checkpoint file of a run, or what another library can load.
 
+    Args:
+        source: besides, ``package:NAME/FOLDER``: what lies in an installed Python package, none of whose code is run.
+
     Raises:
         ValueError: nothing is there, it cannot be read safely, no architecture here knows it, or its outputs do not agree.
     """
-    path, name = Path(source), str(source)
-    if path.is_dir() and newest(path) is not None:
-        return _run(newest(path), name)  # type: ignore[arg-type]
-    library = next((found for found in _all("Library") if found.claims(name)), None)
-    if library is not None:
-        return _foreign(library.open(name))
-    if path.is_dir():
+    name, told = str(source), str(source)
+    if name.startswith("package:"):
+        name = _in_package(name)
+    path = Path(name)
+    if path.is_dir() and (checkpoint := newest(path)) is not None:
+        return _run(checkpoint, told)
+    if path.is_dir() and from_safetensors.claims(path):
+        parts = from_safetensors.read(path)
+        return Source(told, resolve(parts.recipe, told), parts.assets, parts.state)
+    library: Library | None = next((found for found in _all("Library") if found.claims(name)), None)
+    if library is None and path.is_dir():
         raise BadRecipe(
             f"{path}: holds no checkpoint of a run (checkpoints/step-*.ckpt) and no model of another library (config.json)"
         )
-    if path.exists() or path.suffix == ".ckpt":
-        return _run(path, name)
-    hub = plugins.find("Transformers", "Library", "load").load()()
-    return _foreign(hub.open(name))
+    if library is None and (path.exists() or path.suffix == ".ckpt"):
+        return _run(path, told)
+    original = (library or plugins.find("Transformers", "Library", "load").load()()).open(name)
+    original.source = told
+    return _foreign(original)
+
+
+def _in_package(source: str) -> str:
+    """The path that ``package:NAME/FOLDER`` stands for. Raises BadRecipe where there is none."""
+    package, _, inside = source.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise BadRecipe(f"{source}: no package {package!r} is installed here")
+    root = Path(spec.submodule_search_locations[0])
+    if ".." in Path(inside).parts or not (root / inside).exists():
+        held = ", ".join(sorted(p.name for p in root.iterdir()))
+        raise BadRecipe(f"{source}: the package holds no {inside!r}; it has {held}")
+    return str(root / inside)
 
 
 def _all(role: str) -> Sequence[Any]:
@@ -124,8 +148,11 @@ def _foreign(original: Original) -> Source:
     return source
 
 
-def check(training: Loaded, original: Original, architecture: Architecture) -> float:
+def check(training: Loaded, original: Original, architecture: Architecture, what: str = "import") -> float:
     """Ask both models the same; returns the largest difference of what they answer.
+
+    Args:
+        what: is refused where they differ, for the error.
 
     Raises:
         ValueError: it is larger than ``CLOSE``.
@@ -144,6 +171,6 @@ def check(training: Loaded, original: Original, architecture: Architecture) -> f
             worst = max(worst, difference([logits[i] for i in range(len(pieces))], [a for _, a in answers if a is not None]))
     told = f"{original.source} ({original.library}): largest difference of outputs on {len(pieces)} records {worst:.1e}"
     if worst > CLOSE:
-        raise BadRecipe(f"{told}, more than {CLOSE:.0e}: the import is refused")
+        raise BadRecipe(f"{told}, more than {CLOSE:.0e}: the {what} is refused")
     log.info(told)
     return worst

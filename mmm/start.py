@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -45,12 +46,14 @@ def begin(values: dict[str, Any], where: str) -> tuple[dict[str, Any], Source]:
                 "choose another source, or name it in init_from.new and in model.modalities"
             )
     if wanted:
-        taken = {**taken, "modalities": {m: v for m, v in theirs["modalities"].items() if m in wanted}}
+        taken = _narrowed(taken, {m for m in theirs["modalities"] if m not in wanted}, set(theirs["modalities"]))
     for modality in new:
         if modality not in own:
             raise BadRecipe(f"{where}: init_from.new names {modality!r}, which model.modalities does not describe")
         taken["modalities"].pop(modality, None)
-    return {**values, "model": {**_merged(taken, model), "adapter": model.get("adapter")}}, source
+    merged = {**_merged(taken, model), "adapter": model.get("adapter")}
+    merged["objective"] = _with_heads(merged["objective"], theirs["objective"])
+    return {**values, "model": merged}, source
 
 
 def check_fit(values: dict[str, Any], source: Source, where: str) -> None:
@@ -217,6 +220,28 @@ def _merged(base: Any, over: Any) -> Any:
     if "class_path" in over and over["class_path"] != base.get("class_path"):
         return over
     return {k: _merged(base.get(k), over[k]) if k in over else base[k] for k in [*base, *(k for k in over if k not in base)]}
+
+
+def _narrowed(value: Any, without: set[str], modalities: set[str]) -> Any:
+    """The same without some modalities, wherever something is said for each by its name."""
+    if isinstance(value, dict):
+        if value and set(value) <= modalities:
+            value = {k: v for k, v in value.items() if k not in without}
+        return {k: _narrowed(v, without, modalities) for k, v in value.items()}
+    return value
+
+
+def _with_heads(objective: Any, theirs: Any) -> Any:
+    """An objective that answers through the source's own masked head, and does not say of what kind that is, takes its kind."""
+    value = {"class_path": objective} if isinstance(objective, str) else objective
+    if not isinstance(value, dict) or "class_path" not in value:
+        return objective
+    given, kinds = value.get("init_args") or {}, theirs["init_args"].get("heads") or {}
+    accepts = inspect.signature(plugins.find(value["class_path"], "Objective", "model.objective").load()).parameters
+    name = given.get("modality") or next(iter(kinds), None)
+    if "head" in accepts and "head" not in given and name in kinds:
+        return {**value, "init_args": {**given, "head": kinds[name]}}
+    return objective
 
 
 def _grouped(names: list[str]) -> str:

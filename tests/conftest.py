@@ -89,6 +89,15 @@ def _audio(**arguments: Any) -> Callable[[], Modality]:
     return make
 
 
+def _spectrogram(**arguments: Any) -> Callable[[], Modality]:
+    def make() -> Modality:
+        from mmm.modalities.spectrogram import Spectrogram
+
+        return Spectrogram(rate=4000, mels=8, **arguments)
+
+    return make
+
+
 def _pictures(channels: int, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     shapes = [(h, w, 3) if channels == 3 else (h, w) for h, w in sizes]
@@ -156,6 +165,15 @@ EXAMPLES = {
         _audio(front_end="waveform", mels=8, conv_width=16, positions="conv", conv_norm="group", norm=True),
         _sounds(16000, [0.3, 0.14, 0.21]),
         random=False,
+    ),
+    "Spectrogram": Example(
+        _spectrogram(frames=64, patch=(4, 4)), _sounds(4000, [0.5, 0.31, 0.9, 0.2]), fitted=True, write=_write_wav
+    ),
+    "Spectrogram, filled up, overlapping": Example(
+        _spectrogram(
+            frames=32, pad=True, patch=(4, 6), stride=(2, 5), cls=True, registers=1, mean=-9.0, std=6.0, positions="learned"
+        ),
+        _sounds(4000, [0.3, 0.31, 0.5]),
     ),
     "Protein": Example(_protein(), PROTEINS, operator.eq, write=_write_fasta),
     "Protein, learned places": Example(_protein(positions="learned", norm=True), PROTEINS, operator.eq),

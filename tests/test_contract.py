@@ -36,12 +36,14 @@ from mmm.testing import (
 MODALITIES = found("modalities", Modality)
 MASKINGS = found("masking", Masking)
 CORRUPTIONS = found("corruptions", Corruption)
-TARGETS = found("targets", Target)
-OBJECTIVES = found("objectives", Objective)
+TARGETS = {name: cls for name, cls in found("targets", Target).items() if cls.learnable}
+ELSEWHERE = ("NoObjective", "Sum")  # asked of and made of others; tasks, too, are tested elsewhere: they need labels
+OBJECTIVES = {n: c for n, c in found("objectives", Objective).items() if c.metric is None and n not in ELSEWHERE}
 ENCODERS = found("encoders", Encoder)
 DECODERS = found("decoders", Decoder)
 VARIANTS = [
     "Text, whole words", "Image, any size", "Image, augmented", "Audio, waveform", "Protein, learned places",
+    "Spectrogram, filled up, overlapping",
 ]  # fmt: skip
 
 

@@ -200,3 +200,23 @@ def test_a_recipe_without_a_body_asks_for_a_source(home, tmp_path):
     recipe = further(home)
     del recipe["init_from"]
     assert "--init_from" in refused(home, tmp_path, recipe)
+
+
+def test_an_objective_of_many_modalities_is_narrowed_to_those_of_the_data(home, tmp_path):
+    recipe = further(home)
+    del recipe["model"]["objective"]
+    here = begun(home, tmp_path, recipe)
+    assert here.model.names == ("text",)
+    assert list(here.model.heads) == ["text/TokenIds"]
+
+
+def test_a_cloze_takes_the_kind_of_its_head_from_the_source(home, tmp_path):
+    recipe = further(home, "protein")
+    source = run(
+        save(tmp_path / "tied.yaml", recipe), ["--model.objective.init_args.heads.protein", "tied"], str(tmp_path / "s")
+    )
+    words = {"one": "A", "two": "C"}
+    cloze = {"pattern": "{record}[MASK]", "verbalizer": words, "target": "TokenIds"}
+    recipe = {**recipe, "init_from": str(source), "model": {"objective": {"class_path": "Cloze", "init_args": cloze}}}
+    values = read(save(tmp_path / "cloze.yaml", recipe)).values
+    assert values["model"]["objective"]["init_args"]["head"] == "tied"

@@ -31,7 +31,7 @@ FAMILIES = {
 }
 OTHER_BASE = {"masking/rates.py": "mmm.core.rate.Rate"}
 SEVERAL = {"masking/rates.py"}
-WITHOUT_PAPER = {"Readout"}  # the identity
+WITHOUT_PAPER = {"Readout", "NoObjective"}  # the identity; nothing is learned
 LARGEST = 16_000  # bytes of a file
 
 MODALITIES = r"\b(text|image|audio|protein)s?\b"

@@ -6,7 +6,6 @@ Shape suffixes: K kept tokens, M kept tokens and prompts, P prompts a segment, D
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from mmm.core.layout import Layout
 from mmm.core.network import Encoded, Encoder
 from mmm.core.rule import Rule
 
-from ._longer import Longer, beside, put
+from ._longer import Longer, beside
 
 
 class Around(Encoder):
@@ -47,23 +46,6 @@ class Prompted(Around):
         encoded = self.inner(x_MD, longer.layout, beside(rule), time_S, want)
         layers = {number: longer.remove(layer_MD) for number, layer_MD in encoded.layers.items()}
         return Encoded(longer.remove(encoded.x_KD), layers)
-
-
-class Refreshed(nn.Module):
-    """A block that finds prompts of its own in the place of those that reach it.
-
-    Args:
-        inner: the block. prompts: P. width: D.
-    """
-
-    def __init__(self, inner: nn.Module, prompts: int, width: int):
-        super().__init__()
-        self.inner = inner
-        self.prompt_PD = nn.Parameter(torch.empty(prompts, width))
-        nn.init.normal_(self.prompt_PD, std=0.02)
-
-    def forward(self, x_MD: Tensor, layout_M: Layout, *rest: Any, **named: Any) -> Tensor:
-        return self.inner(put(x_MD, self.prompt_PD, layout_M), layout_M, *rest, **named)  # type: ignore[no-any-return]
 
 
 class Coupling(nn.Module):

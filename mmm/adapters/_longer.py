@@ -22,8 +22,8 @@ class Longer:
     """A layout with P rows before each segment that holds a token.
 
     Args:
-        layout: of the longer axis. A learned row has its segment's first modality, position 0 (so rotary positions leave it
-            as it is), and cannot be masked.
+        layout: of the longer axis. A learned row has its segment's first modality, stands at position -1 (one before the
+            first token; off any grid), and cannot be masked.
         near_M: the token that each row is, for a learned row the first of its segment.
         own_T: where each token lies on the longer axis.
     """
@@ -45,7 +45,7 @@ class Longer:
         longer = replace(
             layout,
             modality_T=layout.modality_T[near_M],
-            position_TC=layout.position_TC[near_M] * token_M[:, None],
+            position_TC=torch.where(token_M[:, None], layout.position_TC[near_M], -1.0),
             segment_T=segment_M,
             unit_T=torch.where(token_M, layout.unit_T[near_M], _LEARNED),
             maskable_T=layout.maskable_T[near_M] & token_M,

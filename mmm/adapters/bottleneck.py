@@ -14,7 +14,7 @@ from mmm.core.adapter import Adapter, freeze_body
 from mmm.core.model import Model
 from mmm.nn.block import Block
 
-from ._body import places, stack
+from ._body import stack
 
 
 class Bottleneck(Adapter):
@@ -44,32 +44,39 @@ class Bottleneck(Adapter):
         freeze_body(model)
         width = model.encoder.width
         if self.placement == "pfeiffer":
-            blocks = stack(model.encoder)  # type: ignore[arg-type]
-            for i, block in enumerate(blocks):
-                blocks[i] = _Followed(block, width, self.size)  # type: ignore[arg-type]
+            for block in stack(model.encoder):  # type: ignore[arg-type]
+                _put_after(block, width, self.size)
             return
-        found = list(places(model.encoder, Block))
-        if not found:
+        blocks = [module for module in model.encoder.modules() if isinstance(module, Block)]
+        if not blocks:
             raise ValueError(
                 f"Bottleneck(placement='houlsby'): {type(model.encoder).__name__} is not made of mmm.nn.block.Block, "
                 "so its branches are unknown; choose placement: pfeiffer"
             )
-        for _, _, block in found:
-            block.attention = _Followed(block.attention, width, self.size)  # type: ignore[arg-type]
-            block.mlp = _Followed(block.mlp, width, self.size)  # type: ignore[arg-type]
+        for block in blocks:
+            _put_after(block.attention, width, self.size)
+            _put_after(block.mlp, width, self.size)
 
 
-class _Followed(nn.Module):
-    """A module and the bottleneck after it."""
+def _put_after(module: nn.Module, width: int, size: int) -> None:
+    """What the module returns goes through a bottleneck; its own weights keep their names."""
+    module.bottleneck = _Net(width, size)
+    module.register_forward_hook(_follow)
 
-    def __init__(self, inner: nn.Module, width: int, size: int):
+
+def _follow(module: nn.Module, inputs: tuple[Any, ...], y_TD: Tensor) -> Tensor:
+    return module.bottleneck(y_TD)  # type: ignore[no-any-return, operator]
+
+
+class _Net(nn.Module):
+    """The bottleneck and the way around it."""
+
+    def __init__(self, width: int, size: int):
         super().__init__()
-        self.inner = inner
         self.down, self.up = nn.Linear(width, size), nn.Linear(size, width)
         nn.init.normal_(self.down.weight, std=0.02)
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(zero)
 
-    def forward(self, *arguments: Any, **named: Any) -> Tensor:
-        y_TD = self.inner(*arguments, **named)
+    def forward(self, y_TD: Tensor) -> Tensor:
         return y_TD + self.up(F.gelu(self.down(y_TD)))  # type: ignore[no-any-return]

@@ -5,7 +5,10 @@ Shape suffixes: T packed tokens, M packed tokens and prefix rows, P prefix rows 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmm.core.adapter import Adapter, freeze_body
@@ -51,25 +54,33 @@ class Prefix(Adapter):
             setattr(parent, name, _Prefixed(part, self.tokens))  # type: ignore[arg-type]
 
 
-class _Prefixed(nn.Module):
-    """Attention with a prefix. The prefix rows of the longer axis ask, too; what they are answered is dropped."""
+class _Prefixed(Attention):
+    """Attention with a prefix, around the products of a plain one. The prefix rows of the longer axis ask, too; what they are
+    answered is dropped."""
 
-    def __init__(self, inner: Attention, tokens: int):
-        super().__init__()
-        self.inner = inner
-        head = inner.out.in_features // inner.heads
-        self.key_PHd, self.value_PHd = (nn.Parameter(torch.empty(tokens, inner.heads, head)) for _ in range(2))
+    def __init__(self, plain: Attention, tokens: int):
+        nn.Module.__init__(self)
+        self.heads, self.qkv, self.out = plain.heads, plain.qkv, plain.out
+        head = plain.out.in_features // plain.heads
+        self.key_PHd, self.value_PHd = (nn.Parameter(torch.empty(tokens, plain.heads, head)) for _ in range(2))
         nn.init.normal_(self.key_PHd, std=0.02)
         nn.init.normal_(self.value_PHd, std=0.02)
 
     def forward(
-        self, x_TD: Tensor, layout: Layout, rule: Rule | None = None, turn: tuple[Tensor, Tensor] | None = None
+        self,
+        x_TD: Tensor,
+        layout: Layout,
+        rule: Rule | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
+        bias: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """y_TD, as ``Attention``."""
-        q, k, v = self.inner.qkv(x_TD).unflatten(1, (3, self.inner.heads, -1)).unbind(1)
+        """y_TD, as ``Attention``; ``bias`` is 0 at the prefix."""
+        rows = len(self.key_PHd)
+        q, k, v = self.qkv(x_TD).unflatten(1, (3, self.heads, -1)).unbind(1)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
-        longer = Longer.of(layout, len(self.key_PHd))
+        longer = Longer.of(layout, rows)
         q, k, v = q.index_select(0, longer.near_M), longer.insert(k, self.key_PHd), longer.insert(v, self.value_PHd)
-        out_MHd = attention(q, k, v, longer.layout, beside(rule))
-        return self.inner.out(longer.remove(out_MHd).flatten(1))  # type: ignore[no-any-return]
+        wider = None if bias is None else [F.pad(b, (rows, 0, rows, 0)) for b in bias]  # every segment grows alike: equal runs
+        out_MHd = attention(q, k, v, longer.layout, beside(rule), wider)
+        return self.out(longer.remove(out_MHd).flatten(1))  # type: ignore[no-any-return]

@@ -1,22 +1,28 @@
 """Learned tokens before every record.
 
-Shape suffixes: P prompts a segment, D width.
+Shape suffixes: M packed tokens and prompts, P prompts a segment, D width.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import nn
+
 from mmm.core.adapter import Adapter, freeze_body
 from mmm.core.model import Model
 
-from ._around import Prompted, Refreshed
+from ._around import Prompted
 from ._body import stack
+from ._longer import put
 
 
 class Prompt(Adapter):
     """Learned rows (P, D) stand before each segment when it enters the encoder and are gone from what it returns.
 
-    They have no position: rotary positions leave them as they are, and the tokens keep theirs. Under an attention rule every
-    token sees them and they see one another alone. Local attention is the encoder's own matter: its local layers show the
+    They stand at position -1, one before the first token and off any grid; the tokens keep their own. Under an attention rule
+    every token sees them and they see one another alone. Local attention is the encoder's own matter: its local layers show the
     prompts to the tokens near the start of a segment. The body is frozen. The first step differs from the plain model: even
     prompts of 0 would take a share of the attention.
 
@@ -37,7 +43,14 @@ class Prompt(Adapter):
         """Raises ValueError where ``deep`` is asked of an encoder whose blocks cannot be told apart."""
         freeze_body(model)
         if self.deep:
-            blocks = stack(model.encoder)  # type: ignore[arg-type]
-            for i in range(1, len(blocks)):
-                blocks[i] = Refreshed(blocks[i], self.tokens, model.encoder.width)  # type: ignore[arg-type]
+            for block in stack(model.encoder)[1:]:  # type: ignore[arg-type, union-attr]
+                block.prompt_PD = nn.Parameter(torch.empty(self.tokens, model.encoder.width))
+                nn.init.normal_(block.prompt_PD, std=0.02)
+                block.register_forward_pre_hook(_refresh)
         model.encoder = Prompted(model.encoder, self.tokens)
+
+
+def _refresh(block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A block finds prompts of its own in the place of those that reach it."""
+    x_MD, layout_M, *rest = inputs
+    return put(x_MD, block.prompt_PD, layout_M), layout_M, *rest  # type: ignore[arg-type]

@@ -6,12 +6,13 @@ Shape suffixes: N asked tokens, V output size.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from .draw import Draw
+from .modality import Record
 from .model import Model
 from .target import Target
 from .tokens import Tokens
@@ -47,8 +48,33 @@ class Answer:
     weight_N: Tensor
 
 
+@dataclass
+class Prediction:
+    """What the model said of one record's label; numbers are on the host, as the objective's metric compares them.
+
+    Args:
+        record: it. said, label: the answer and the truth in the user's own words.
+        answer, truth: one entry, one a class, or one a token. guess: what is said without a look at the record.
+        score: how sure the answer is, where there is a number for it.
+    """
+
+    record: Record
+    said: str
+    label: str
+    answer: Tensor
+    truth: Tensor
+    guess: Tensor
+    score: float | None = None
+
+
 class Objective(nn.Module, ABC):
-    """Owns all that a paper adds: targets, heads, a teacher, a generator, a schedule, a queue."""
+    """Owns all that a paper adds: targets, heads, a teacher, a generator, a schedule, a queue.
+
+    Attributes:
+        metric: what its predictions of labels are judged by; None where it predicts none.
+    """
+
+    metric: str | None = None
 
     @abstractmethod
     def setup(self, model: Model) -> None:
@@ -75,6 +101,17 @@ class Objective(nn.Module, ABC):
 
     def answers(self, model: Model, tokens: Tokens, views: Sequence[View]) -> list[Answer]:
         """Predictions one by one, for validation and reports; an objective without any returns none."""
+        return []
+
+    def check(self, record: Record) -> None:
+        """Look at a record before anything is learned. Raises BadRecord where its label cannot be used."""
+
+    def remember(self, model: Model, batches: Iterable[Tokens], draw: Draw) -> bool:
+        """Look at the training records once more, for predictions that are made of them. Returns whether there are such."""
+        return False
+
+    def predictions(self, model: Model, tokens: Tokens, views: Sequence[View]) -> list[Prediction]:
+        """Predictions of labels, record by record; an objective without a metric makes none."""
         return []
 
     def after_step(self, model: Model, progress: float) -> None:

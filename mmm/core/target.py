@@ -20,10 +20,12 @@ class Target(nn.Module, ABC):
     Attributes:
         size: width of the head's output; known after ``bind``.
         unit: what the loss is measured in, for people ("nats a token").
+        learnable: whether its truth can be told here; a head that an imported model came with may answer what cannot.
     """
 
     size: int
     unit: str = "loss a token"
+    learnable: bool = True
     name: str
     tokenizer: Tokenizer
 

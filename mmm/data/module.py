@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from mmm.core.batch import StepBatch
 from mmm.core.draw import Draw, hash64
-from mmm.core.errors import BadRecipe, BadRecord, did_you_mean
+from mmm.core.errors import BadRecipe, did_you_mean
 from mmm.core.modality import Modality, Record, Tokenizer
-from mmm.core.tokens import Sample, Tokens, pack
+from mmm.core.tokens import Sample, Tokens
 
 from .cards import load_card
-from .mixture import Example, Item, Mixture, Plan, Source, deal, sample_of
-from .tables import SUFFIXES, is_table, parts, read_table
+from .files import find_files
+from .loaders import VALIDATION_EPOCH, Held, Loader, Packer, Steps
+from .mixture import Example, Source, sample_of
+from .tables import is_table, parts, read_table
+
+__all__ = ["VALIDATION_EPOCH", "Data", "Held", "Steps"]
 
 log = logging.getLogger("mmm")
-VALIDATION_EPOCH = -1
 
 
 class Data(LightningDataModule):
@@ -86,7 +87,7 @@ class Data(LightningDataModule):
             BadRecord: where a file cannot be read.
         """
         self.tokenizers: dict[str, Tokenizer] = {n: m.tokenizer for n, m in modalities.items()}
-        self.seed = seed
+        self.seed, self.packer = seed, Packer(self.tokenizers, seed)
         for name in self.files:
             if name not in modalities:
                 raise BadRecipe(f"data.files: the model has no modality {name!r}. {did_you_mean(name, modalities)}")
@@ -189,6 +190,11 @@ class Data(LightningDataModule):
             made.append(Source(name, weight, examples, lengths))
         return made
 
+    def in_batches(self, split: str) -> Iterator[Tokens]:
+        """Every record of a split once, read as validation reads its own, in batches of at most ``tokens_per_batch``."""
+        held = Held(self, 0, 1, split)
+        return (tokens for number in range(len(held)) for tokens in held[number].micro)
+
     def describe(self) -> dict[str, Any]:
         """Records of each source and split, for the report."""
         return {split: {name: len(examples) for name, _, examples in parts} for split, parts in self._splits.items()}
@@ -199,7 +205,7 @@ class Data(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         steps = Steps(self, trainer.global_rank, trainer.world_size, dict(self.cursor))
-        return _Loader(steps, batch_size=None, num_workers=self.workers, persistent_workers=self.workers > 0)
+        return Loader(steps, batch_size=None, num_workers=self.workers, persistent_workers=self.workers > 0)
 
     def val_dataloader(self) -> DataLoader[StepBatch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -214,8 +220,8 @@ class Data(LightningDataModule):
         return self.packer.tokenize(example, epoch)
 
     def fingerprint(self) -> dict[str, int]:
-        """A hash of each source's training records, whatever their order."""
-        names = {name: sorted(sample_of(e) for e in examples) for name, _, examples in self._splits["train"]}
+        """A hash of each source's training records and their labels, whatever their order."""
+        names = {name: sorted(map(_identity, examples)) for name, _, examples in self._splits["train"]}
         return {name: hash64(torch.tensor(samples, dtype=torch.int64).numpy().tobytes()) for name, samples in names.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,3 +234,9 @@ class Data(LightningDataModule):
             if now.get(name) != before:
                 raise BadRecipe(f"data {name!r}: its records are not those this run began with, so it cannot go on as it began")
         self.cursor = dict(state_dict["cursor"])
+
+
+def _identity(example: Example) -> int:
+    """The record's name, and what its labels are."""
+    labels = [repr(r.label) for _, r in sorted(example.items()) if r.label is not None]
+    return hash64(f"{sample_of(example)} {labels}".encode()) if labels else sample_of(example)

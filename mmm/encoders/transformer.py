@@ -14,6 +14,7 @@ from mmm.core.layout import Layout
 from mmm.core.network import Encoded, Encoder
 from mmm.core.rule import Rule, Window, compose
 from mmm.nn.block import Activation, Block, Norm, Order, initialise, make_norm
+from mmm.nn.relative import Grid, RelativeBias
 from mmm.nn.rotary import angles
 
 
@@ -50,6 +51,9 @@ class Transformer(Encoder):
         eps: of the norms. scale: first value of a learned factor on each channel of every branch (BEiT); null: no factor.
         first_norm: a norm before the first attention, too (not in ModernBERT, whose embedding is normed). last_norm: with
             ``order: pre``, one after the last block.
+        qkv_bias: biases of queries, keys and values, where ``bias`` is on.
+        relative: relative positions on a grid, added to the products of attention (BEiT); null: none.
+        half: frequencies of rotary positions rounded to half precision, as checkpoints trained in it keep them (ESM-2).
     """
 
     def __init__(
@@ -71,6 +75,9 @@ class Transformer(Encoder):
         scale: float | None = None,
         first_norm: bool = True,
         last_norm: bool = True,
+        qkv_bias: bool = True,
+        relative: Grid | None = None,
+        half: bool = False,
     ):
         super().__init__()
         if width % heads or (rotary and width // heads % 2):
@@ -79,14 +86,21 @@ class Transformer(Encoder):
             raise ValueError(f"rotary {rotary}: a token has 1 to 3 coordinates; 0 switches rotary positions off")
         if depth < 1:
             raise ValueError(f"depth {depth}: an encoder needs at least one block")
-        self.width, self.depth, self.heads = width, depth, heads
-        self.rotary, self.theta, self.local = rotary, theta, local
+        self.width, self.depth, self.heads, self.ff = width, depth, heads, ff or 4 * width
+        self.kind, self.order, self.activation = norm, order, activation  # what an export asks of it
+        self.bias, self.qkv_bias, self.dropout, self.eps, self.scale = bias, bias and qkv_bias, dropout, eps, scale
+        self.first_norm, self.last_norm = first_norm, order == "pre" and last_norm
+        self.rotary, self.theta, self.local, self.grid, self.half_frequencies = rotary, theta, local, relative, half
         self.blocks = nn.ModuleList(
-            Block(width, heads, ff or 4 * width, norm, order, activation, bias, dropout, eps, scale) for _ in range(depth)
+            Block(width, heads, self.ff, norm, order, activation, bias, dropout, eps, scale, qkv_bias) for _ in range(depth)
         )
         if not first_norm:
             self.blocks[0].norm1 = nn.Identity()
-        self.norm = make_norm(norm, width, bias, eps) if order == "pre" and last_norm else nn.Identity()
+        self.relative = RelativeBias(relative, heads) if relative is not None and relative.shared else None
+        if relative is not None and not relative.shared:
+            for block in self.blocks:
+                block.relative = RelativeBias(relative, heads)
+        self.norm = make_norm(norm, width, bias, eps) if self.last_norm else nn.Identity()
         initialise(self.blocks, init_std)
 
     def forward(
@@ -96,15 +110,20 @@ class Transformer(Encoder):
         if time_S is not None:
             raise ValueError("Transformer takes no noise level (time_S); choose an encoder that is conditioned on time")
         head = self.width // self.heads
-        turn = angles(layout_K.position_TC, head, self.rotary, self.theta) if self.rotary else None
+        half = self.half_frequencies
+        turn = angles(layout_K.position_TC, head, self.rotary, self.theta, half) if self.rotary else None
         near = turn
         if self.local is not None and self.rotary:
-            near = angles(layout_K.position_TC, head, self.rotary, self.local.theta)
+            near = angles(layout_K.position_TC, head, self.rotary, self.local.theta, half)
         window = self._window(layout_K)
+        places = self.grid.places(layout_K) if self.grid is not None else None
+        bias = self.relative(places) if self.relative is not None else None  # one for all blocks
         layers = {0: x_KD} if 0 in want else {}
         for i, block in enumerate(self.blocks):
             local = self.local is not None and i % self.local.every != 0
-            x_KD = block(x_KD, layout_K, compose(rule, window) if local else rule, near if local else turn)
+            if self.grid is not None and not self.grid.shared:
+                bias = block.relative(places)
+            x_KD = block(x_KD, layout_K, compose(rule, window) if local else rule, near if local else turn, bias)
             if i + 1 in want:
                 layers[i + 1] = x_KD
         return Encoded(self.norm(x_KD), layers)

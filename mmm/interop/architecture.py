@@ -45,7 +45,13 @@ class Original:
 
 
 class Architecture(ABC):
-    """One family of published models. A file of ``mmm.interop`` each; found by scanning."""
+    """One family of published models. A file of ``mmm.interop`` each; found by scanning.
+
+    Attributes:
+        writes: the library of the models that ``export`` makes.
+    """
+
+    writes: str = "transformers"
 
     @abstractmethod
     def reads(self, original: Original) -> bool:

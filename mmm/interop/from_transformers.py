@@ -39,7 +39,7 @@ class Transformers(Library):
         except Exception as error:  # the library raises many kinds
             raise BadRecipe(f"{source}: no configuration of a model could be read: {_line(error)}") from error
         lacking: set[str] = set()
-        for name in (*(c for c in HEADED if _known(c, config)), "AutoModel"):
+        for name in (*_unlisted(config), *(c for c in HEADED if _known(c, config)), "AutoModel"):
             model, info = self._load(getattr(transformers, name), source, config)
             missing = {k for k in info["missing_keys"] if "pooler" not in k}
             if not missing and not info["mismatched_keys"]:
@@ -56,7 +56,7 @@ class Transformers(Library):
     def _load(self, cls: Any, source: str, config: Any) -> tuple[Any, dict[str, Any]]:
         import torch
 
-        with _silent():
+        with silent():
             try:
                 return cls.from_pretrained(  # type: ignore[no-any-return]
                     source,
@@ -69,6 +69,13 @@ class Transformers(Library):
                 )
             except Exception as error:
                 raise BadRecipe(f"{source}: its weights cannot be read safely: {_line(error)}") from error
+
+
+def _unlisted(config: Any) -> list[str]:
+    """The class the weights were saved from, where it predicts what is masked and no auto class lists it (BEiT's)."""
+    import transformers
+
+    return [a for a in config.architectures or () if a.endswith("ForMaskedImageModeling") and hasattr(transformers, a)]
 
 
 def _known(auto: str, config: Any) -> bool:
@@ -99,7 +106,7 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """The library reports what it loads; what matters of it is reported by us."""
     import transformers
 

@@ -17,19 +17,21 @@ LENGTHS = (3, 17, 9, 40, 17)
 """Tokens of the probe's records, specials among them: ragged, and two alike."""
 
 
-def id_pieces(
-    choices: torch.Tensor, cls: int, sep: int, mask: int, longest: int, lengths: Sequence[int] = LENGTHS
-) -> list[Piece]:
-    """Records of random ids between two fences; in all but the first, some are masked."""
+def id_pieces(tokenizer: Any, lengths: Sequence[int] = LENGTHS) -> list[Piece]:
+    """Records of random ids as a tokenizer of ids would make them, where it tells two texts apart every other one of two; in
+    all but the first, some tokens are masked."""
     pieces = []
     for number, length in enumerate(lengths):
-        draw, n = Draw(0).stream("probe").at(number, 0), min(length, longest) - 2
-        ids = choices[draw.stream("ids").integers(len(choices), torch.arange(n))]
+        draw, frame = Draw(0).stream("probe").at(number, 0), tokenizer.frames[number % 2 if tokenizer.coordinates > 1 else 0]
+        n = max(len(frame.types), min(length, tokenizer.max_length) - len(frame))
+        ids = tokenizer.choices[draw.stream("ids").integers(len(tokenizer.choices), torch.arange(n))]
         if number:
-            ids = torch.where(draw.stream("mask").uniform(torch.arange(n)) < 0.2, mask, ids)
-        content = torch.cat([torch.tensor([cls]), ids, torch.tensor([sep])])
-        maskable = (content != cls) & (content != sep) & (content != mask)
-        pieces.append(Piece(content, torch.arange(len(content)), maskable=maskable))
+            ids = torch.where(draw.stream("mask").uniform(torch.arange(n)) < 0.2, tokenizer.mask, ids)
+        texts = [text.tolist() for text in ids.tensor_split(len(frame.types))]
+        id_N, type_N, _ = (torch.tensor(values) for values in frame.around(texts, texts))
+        place_N = torch.arange(len(id_N))
+        positions = torch.stack([type_N, place_N], 1) if tokenizer.coordinates > 1 else place_N
+        pieces.append(Piece(id_N, positions, maskable=torch.isin(id_N, tokenizer.choices)))
     return pieces
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -24,9 +24,12 @@ from mmm.core.errors import BadRecord
 from mmm.core.modality import Record, Tokenizer
 from mmm.core.tokens import Piece
 from mmm.modalities._pixels import MAX_PIXELS, archive, as_tensor, digest, header, jpeg, opened, plain, rows, where
+from mmm.modalities._processor import Processor, as_given
 
 if TYPE_CHECKING:
     import PIL.Image
+
+Preprocess = Literal["own", "processor", "given"]
 
 FIT_IMAGES = 4096
 """Training images that mean and standard deviation are taken from, evenly spread."""
@@ -42,8 +45,14 @@ class ImageTokenizer(Tokenizer):
 
     CLS and registers are rows of zeros at position (-1, -1); they cannot be masked.
 
+    With ``preprocess: processor`` or ``given``, floats stay floats, nothing goes through 8 bits, and a PIL image is taken as
+    the other library takes it. What is over whole patches at the right and at the bottom is left out, as a convolution does.
+
     Args:
         side: the ``size`` of ``Image``. specials: CLS and registers together. The others: see ``Image``.
+
+    Attributes:
+        processor: of another library, where ``preprocess`` names one.
     """
 
     coordinates = 2
@@ -60,7 +69,10 @@ class ImageTokenizer(Tokenizer):
         flip: float,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
+        preprocess: Preprocess = "own",
     ):
+        self.preprocess = preprocess
+        self.processor: Processor | None = None
         self.side, self.patch, self.channels, self.specials = side, patch, channels, specials
         self.augment, self.scale, self.flip = augment, tuple(scale), flip
         self.mean, self.std = mean, std
@@ -77,10 +89,16 @@ class ImageTokenizer(Tokenizer):
         Without: the shorter side is resized and the middle cut out. Where ``side`` is None: the middle is cut to whole patches,
         nothing is resized, and only the flip is random.
 
+        With ``preprocess: processor``, everything that is not random is the processor's; what is random is as above, normalised
+        by the processor's mean and std.
+
         Raises:
             BadRecord: the file, or the row of it, is no image that can be read. ValueError: nor is the array.
         """
-        pixels = self._normalise(self._pixels(raw, draw))
+        if self.preprocess == "own" or (draw is not None and self.augment):
+            pixels = self._normalise(self._pixels(raw, draw))
+        else:
+            pixels = self._processed(raw)
         height, width = pixels.shape[1] // self.patch, pixels.shape[2] // self.patch
         patches = rearrange(pixels, "c (h p) (w q) -> (h w) (p q c)", p=self.patch, q=self.patch)
         places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
@@ -168,20 +186,34 @@ class ImageTokenizer(Tokenizer):
         mean, std = self._statistics()
         return (pixels - mean) / std
 
+    def _processed(self, raw: Any) -> Tensor:
+        """(C, H, W) as the model takes it: by its own processor, or as given."""
+        assert self.side is not None
+        with _named(raw):
+            if self.preprocess == "given":
+                pixels = as_given(raw, self.channels)
+            elif self.processor is None:
+                raise ValueError("Image has no processor yet: it comes with an import; call restore(assets) first")
+            else:
+                pixels = self.processor(raw, self.channels)
+            if pixels.shape != (self.channels, self.side, self.side):
+                made = "is given" if self.preprocess == "given" else "comes out of the model's image processor"
+                raise ValueError(
+                    f"{' x '.join(map(str, pixels.shape))} (channels, height, width) {made}, and the model reads "
+                    f"{self.channels} x {self.side} x {self.side}"
+                )
+        whole = self.side - self.side % self.patch
+        return pixels[:, :whole, :whole]
+
     def _pixels(self, raw: Any, draw: Draw | None) -> Tensor:
         """(C, H, W) in 0..1, cropped."""
-        try:
+        with _named(raw):
             image = plain(opened(raw), "L" if self.channels == 1 else "RGB")
             width, height = image.size
             if self.side is None and min(width, height) < self.patch:
                 raise ValueError(f"{width} x {height} pixels are less than one patch of {self.patch}")
             if self.side is not None and self.side**2 * max(width, height) / min(width, height) > MAX_PIXELS:
                 raise ValueError(f"{width} x {height} pixels are too narrow to be resized to {self.side} on the shorter side")
-        except BadRecord:
-            raise
-        except (OSError, ValueError, SyntaxError) as e:  # PIL raises all three on broken files
-            place = where(raw)
-            raise (ValueError(f"image: {e}") if place is None else BadRecord(*place, str(e))) from e
         draw = draw.stream("augment") if draw is not None and self.augment else None
         if self.side is None:
             return self._whole_patches(image, draw)
@@ -213,6 +245,18 @@ class ImageTokenizer(Tokenizer):
         assert self.side is not None
         size = (self.channels, self.side, self.side)
         return create_transform(size, interpolation="bicubic", normalize=False, **options)
+
+
+@contextmanager
+def _named(raw: Any) -> Iterator[None]:
+    """What goes wrong with a raw value, told with its name."""
+    try:
+        yield
+    except BadRecord:
+        raise
+    except (OSError, ValueError, SyntaxError) as e:  # PIL raises all three on broken files
+        place = where(raw)
+        raise (ValueError(f"image: {e}") if place is None else BadRecord(*place, str(e))) from e
 
 
 @contextmanager

@@ -97,10 +97,8 @@ def plain(image: PIL.Image.Image, mode: Literal["L", "RGB"]) -> PIL.Image.Image:
     return image.convert(mode)
 
 
-def _from_array(array: Any) -> PIL.Image.Image:
-    """A PIL image of an array or tensor."""
-    import PIL.Image
-
+def _checked(array: Any, ranged: bool = True) -> np.ndarray:
+    """An array or tensor as an array, if it is an image. Raises ValueError otherwise."""
     array = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
     shape, floating = array.shape, np.issubdtype(array.dtype, np.floating)
     colours = shape[0 if floating else 2] if array.ndim == 3 else 1
@@ -109,12 +107,43 @@ def _from_array(array: Any) -> PIL.Image.Image:
             f"image: an array of shape {shape} and dtype {array.dtype}; choices: a path, (path, row), a PIL image, "
             "uint8 (H, W) or (H, W, C), floats (H, W) or (C, H, W), where C is 1 or 3"
         )
-    if floating:
-        if not ((array >= 0) & (array <= 1)).all():
-            raise ValueError(f"image: float pixels lie in 0..1, these from {array.min()} to {array.max()}")
+    if floating and not (((array >= 0) & (array <= 1)) if ranged else np.isfinite(array)).all():
+        raise ValueError(f"image: float pixels lie in 0..1, these from {array.min()} to {array.max()}")
+    return array
+
+
+def _from_array(array: Any) -> PIL.Image.Image:
+    """A PIL image of an array or tensor."""
+    import PIL.Image
+
+    array = _checked(array)
+    if np.issubdtype(array.dtype, np.floating):
         array = np.round(array * 255).astype(np.uint8)
         array = array if array.ndim == 2 else np.moveaxis(array, 0, 2)
     return PIL.Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
+
+
+def as_array(array: Any, ranged: bool = True) -> np.ndarray:
+    """(C, H, W) of an array or tensor, uint8 or float32, as it is. Raises ValueError where it is no image.
+
+    Args:
+        ranged: whether floats must lie in 0..1.
+    """
+    array = _checked(array, ranged)
+    if array.ndim == 2:
+        return np.ascontiguousarray(array[None] if array.dtype == np.uint8 else array[None].astype(np.float32))
+    array = np.moveaxis(array, 2, 0) if array.dtype == np.uint8 else array.astype(np.float32)
+    return np.ascontiguousarray(array)
+
+
+def recoloured(array: np.ndarray, channels: int) -> np.ndarray:
+    """(C, H, W) in 3 channels or 1: grey is repeated, colours are weighed as ITU-R 601 does."""
+    if len(array) == channels:
+        return array
+    if channels == 3:
+        return np.repeat(array, 3, 0)
+    grey = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), array.astype(np.float32), 1)[None]
+    return np.round(grey).astype(np.uint8) if array.dtype == np.uint8 else grey
 
 
 def as_tensor(image: PIL.Image.Image) -> Tensor:

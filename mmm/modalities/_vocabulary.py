@@ -6,12 +6,51 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from mmm.core.errors import BadRecipe
+
 if TYPE_CHECKING:
     import tokenizers
 
 Algorithm = Literal["bpe", "unigram", "wordpiece"]
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """Of a vocabulary trained here, by what they are for, in the order of their ids."""
+
+
+FRAME = "frame"
+"""Beside the roles: that nothing stands around a text but what the tokenizer itself adds, be it nothing."""
+ROLES = {
+    "pad": ("pad_token",),
+    "unk": ("unk_token",),
+    "cls": ("cls_token", "bos_token"),
+    "sep": ("sep_token", "eos_token"),
+    "mask": ("mask_token",),
+}
+"""The same of a pretrained one: attributes that name each, by preference."""
+
+
+def pretrained_tokenizer(name: str) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    """(a published tokenizer, its special tokens by what they are for).
+
+    Args:
+        name: a folder with a tokenizer, or a hub name.
+
+    Raises:
+        BadRecipe: nothing there, a tokenizer that the tokenizers library cannot run, or one without what a masked model needs.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as e:  # the library raises many kinds
+        reason = " ".join(str(e).split())[:300]
+        raise BadRecipe(f"Text(pretrained={name!r}): no tokenizer could be loaded from there: {reason}") from e
+    if not loaded.is_fast:
+        raise BadRecipe(f"Text(pretrained={name!r}): has no tokenizer.json (a fast tokenizer), which Text needs")
+    roles = {role: next(filter(None, (getattr(loaded, n, None) for n in names)), None) for role, names in ROLES.items()}
+    for role in ("cls", "sep", "mask"):
+        if roles[role] is None:
+            raise BadRecipe(f"Text(pretrained={name!r}): has no {role} token; choose a tokenizer of a masked model")
+    return loaded.backend_tokenizer, {role: str(token) for role, token in roles.items() if token is not None}
 
 
 def train(texts: Sequence[str], algorithm: Algorithm, vocabulary: int) -> tokenizers.Tokenizer:

@@ -17,10 +17,10 @@ from mmm.core.modality import Assets, Modality, Record
 from mmm.core.objective import Answer
 from mmm.core.picture import Marked, Picture, Raster
 from mmm.core.tokens import Tokens
-from mmm.modalities._waveforms import AudioTokenizer, FrontEnd
+from mmm.modalities._audio_tokens import AudioTokenizer, FrontEnd
+from mmm.modalities._heat import heat
 from mmm.nn.positions import sinusoidal
-from mmm.nn.spectral import DECIBEL
-from mmm.nn.waveform import Convolutions, ConvPositions
+from mmm.nn.waveform import KERNELS, STRIDES, Convolutions, Neighbours, conv_positions
 
 
 class Audio(Modality):
@@ -31,7 +31,7 @@ class Audio(Modality):
       One linear product embeds it.
     - ``waveform``: samples, each record at zero mean and unit variance, through the seven convolutions of wav2vec 2.0
       and HuBERT, a LayerNorm and a product. A token is made of 400 samples and stands 320 after the one before: 20 ms
-      at 16 kHz.
+      at 16 kHz. What begins with ``conv``, ``standardise`` and ``feature_norm`` are about this front end.
 
     A masked token's features are replaced after the product, before the positions.
 
@@ -44,13 +44,19 @@ class Audio(Modality):
         max_seconds: longer records are cropped to a random stretch.
         mels: bands of a log-mel frame (for ``waveform``: of the pictures and of MFCC targets).
         hop_ms: milliseconds a log-mel frame. frames_per_token: frames a token. Without meaning for ``waveform``.
-        positions: "conv": a grouped convolution over 128 tokens is added (HuBERT); "none" where the encoder's are
-            rotary.
-        norm: LayerNorm after the positions (HuBERT base).
+        positions: "conv": what convolutions over neighbouring tokens say is added (HuBERT); "none" where the encoder's are
+            rotary. neighbours: these convolutions; by default one, weight-normed, over 128 tokens in 16 groups.
+        norm: LayerNorm after the positions (HuBERT base). eps: of it and of the LayerNorm before the product.
         conv_width: channels of the convolutions of ``waveform``.
         conv_norm: "group": the first of them is normalised over time (HuBERT base); "layer": all are, over channels
             (HuBERT large).
+        conv_bias: whether they have biases; by default with "layer".
+        conv_kernels, conv_strides: in samples, then in rows of the convolution before.
+        feature_norm: the LayerNorm between the convolutions and the product.
+        standardise: added to a record's variance before it is brought to one; null: samples stay as they are.
     """
+
+    adjustable = ("max_seconds",)
 
     def __init__(
         self,
@@ -64,11 +70,21 @@ class Audio(Modality):
         norm: bool = False,
         conv_width: int = 512,
         conv_norm: Literal["group", "layer"] = "layer",
+        conv_bias: bool | None = None,
+        conv_kernels: Sequence[int] = KERNELS,
+        conv_strides: Sequence[int] = STRIDES,
+        feature_norm: bool = True,
+        standardise: float | None = 1e-7,
+        neighbours: Neighbours | None = None,
+        eps: float = 1e-5,
     ):
         super().__init__()
-        self.tokenizer: AudioTokenizer = AudioTokenizer(front_end, rate, max_seconds, mels, hop_ms, frames_per_token)
-        self.positions, self.with_norm = positions, norm
-        self.conv_width, self.conv_norm = conv_width, conv_norm
+        self.tokenizer: AudioTokenizer = AudioTokenizer(
+            front_end, rate, max_seconds, mels, hop_ms, frames_per_token, standardise, conv_kernels, conv_strides
+        )
+        self.positions, self.with_norm, self.feature_norm, self.eps = positions, norm, feature_norm, eps
+        self.conv_width, self.conv_norm, self.conv_bias = conv_width, conv_norm, conv_bias
+        self.neighbours = neighbours or Neighbours()
 
     def fit(self, records: Sequence[Record]) -> None:
         self.tokenizer.fit(records)
@@ -85,12 +101,14 @@ class Audio(Modality):
             self.convolutions = None
             self.project: nn.Module = nn.Linear(self.tokenizer.empty().shape[1], width)
         else:
-            self.convolutions = Convolutions(self.conv_width, self.conv_norm)
-            self.project = nn.Sequential(nn.LayerNorm(self.conv_width), nn.Linear(self.conv_width, width))
+            kernels, strides = self.tokenizer.kernels, self.tokenizer.strides
+            self.convolutions = Convolutions(self.conv_width, self.conv_norm, self.conv_bias, kernels, strides)
+            norm = nn.LayerNorm(self.conv_width, eps=self.eps) if self.feature_norm else nn.Identity()
+            self.project = nn.Sequential(norm, nn.Linear(self.conv_width, width))
         self.mask = nn.Parameter(torch.empty(width))
         nn.init.normal_(self.mask, std=0.02)
-        self.conv_positions = ConvPositions(width) if self.positions == "conv" else None
-        self.norm = nn.LayerNorm(width) if self.with_norm else nn.Identity()
+        self.conv_positions = conv_positions(width, self.neighbours) if self.positions == "conv" else None
+        self.norm = nn.LayerNorm(width, eps=self.eps) if self.with_norm else nn.Identity()
 
     def embed(self, content_R: Tensor, layout_N: Layout, hidden_N: Tensor) -> Tensor:
         """x_ND."""
@@ -114,8 +132,8 @@ class Audio(Modality):
         hidden_F = hidden_N.repeat_interleave(self.tokenizer.frames_per_token)
         loudest = energy_FM.max()
         pictures: list[Picture] = [
-            Raster("original", _spectrogram(energy_FM, loudest)),
-            Raster("masked", _spectrogram(energy_FM, loudest, hidden_F)),
+            Raster("original", heat(energy_FM, loudest)),
+            Raster("masked", heat(energy_FM, loudest, hidden_F)),
         ]
         for answer in answers:
             if answer.name != name:
@@ -126,23 +144,8 @@ class Audio(Modality):
             elif self.tokenizer.rowwise and (filled := _as_rows(answer, part.content_R[number_N])) is not None:
                 content_R = part.content_R.clone()
                 content_R[number_N] = filled.to(content_R.dtype)
-                pictures.append(Raster("filled", _spectrogram(self.tokenizer.energies(content_R), loudest)))
+                pictures.append(Raster("filled", heat(self.tokenizer.energies(content_R), loudest)))
         return pictures
-
-
-_COLOURS = torch.tensor([[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]]) / 255
-"""From quiet to loud: black, violet, red, orange, pale yellow."""
-
-
-def _spectrogram(energy_FM: Tensor, loudest: Tensor, hidden_F: Tensor | None = None) -> Tensor:
-    """pixels_HW3 of natural logarithms; hidden frames are grey."""
-    depth_FM = (1 - (loudest - energy_FM) * (DECIBEL / 80)).clamp(0, 1).cpu()
-    place_FM = depth_FM * (len(_COLOURS) - 1)
-    below_FM = place_FM.long().clamp(max=len(_COLOURS) - 2)
-    pixels = torch.lerp(_COLOURS[below_FM], _COLOURS[below_FM + 1], (place_FM - below_FM)[..., None])
-    if hidden_F is not None:
-        pixels[hidden_F.cpu()] = 0.5
-    return pixels.transpose(0, 1).flip(0)
 
 
 def _as_rows(answer: Answer, content_NV: Tensor) -> Tensor | None:

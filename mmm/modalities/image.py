@@ -19,7 +19,8 @@ from mmm.core.modality import Assets, Modality, Record
 from mmm.core.objective import Answer
 from mmm.core.picture import Picture, Raster
 from mmm.core.tokens import Tokens
-from mmm.modalities._patches import ImageTokenizer
+from mmm.modalities._patches import ImageTokenizer, Preprocess
+from mmm.modalities._processor import read
 from mmm.nn.positions import LearnedPositions, sinusoidal
 
 
@@ -40,8 +41,13 @@ class Image(Modality):
             mirrored (0 for digits and letters).
         mean, std: one number a channel, of pixels in 0..1; by default ImageNet's for 3 channels, the training data's for 1.
         positions: absolute positions of the patches; "learned" needs a ``size``; "none" where the encoder's are rotary.
-        norm: LayerNorm after them (CLIP).
+        norm: LayerNorm after them (CLIP). eps: of it.
+        preprocess: "own" as said above; "processor": by the image processor of the model this was imported from, the same in
+            training but for ``augment``, whose crops and flips are ours, normalised by its mean and std; "given": none at all,
+            what comes in must have the model's size (``size`` need be no multiple of ``patch`` with these two).
     """
+
+    adjustable = ("size", "augment", "scale", "flip")
 
     def __init__(
         self,
@@ -57,9 +63,17 @@ class Image(Modality):
         std: Sequence[float] | None = None,
         positions: Literal["none", "learned", "sinusoidal"] = "sinusoidal",
         norm: bool = False,
+        eps: float = 1e-5,
+        preprocess: Preprocess = "own",
     ):
         super().__init__()
-        if patch < 1 or (size is not None and (size < patch or size % patch)):
+        own = preprocess == "own"
+        if not own and (size is None or mean is not None or (augment and preprocess == "given")):
+            raise BadRecipe(
+                f"Image(size={size}, mean={mean}, augment={augment}, preprocess={preprocess!r}): needs a size, "
+                "and no mean and std; with 'given', augment: false"
+            )
+        if patch < 1 or (size is not None and (size < patch or (own and size % patch))):
             raise BadRecipe(f"Image(size={size}, patch={patch}): size must be a multiple of patch, or null for any size")
         if registers < 0:
             raise BadRecipe(f"Image(registers={registers}): needs 0 or more")
@@ -71,26 +85,39 @@ class Image(Modality):
             raise BadRecipe(f"Image(std={std}): must be above 0")
         if positions == "learned" and size is None:
             raise BadRecipe("Image(positions='learned', size=null): learned positions need a size; choose sinusoidal, or none")
-        self.fitted = mean is None and channels == 1
-        if mean is None and channels == 3:
+        self.fitted = own and mean is None and channels == 1
+        if not own:
+            mean, std = [0.0] * channels, [1.0] * channels  # of a processor: see restore
+        elif mean is None and channels == 3:
             from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
             mean, std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-        self.positions, self.with_norm = positions, norm
+        self.cls, self.registers = cls, registers
+        self.positions, self.with_norm, self.eps, self.preprocess = positions, norm, eps, preprocess
         self.tokenizer: ImageTokenizer = ImageTokenizer(
-            size, patch, channels, int(cls) + registers, augment, scale, flip, mean, std
+            size, patch, channels, int(cls) + registers, augment, scale, flip, mean, std, preprocess
         )
 
     def fit(self, records: Sequence[Record]) -> None:
+        """Raises ValueError where a processor is wanted: it is restored with an import, never fitted."""
+        if self.preprocess == "processor" and self.tokenizer.processor is None:
+            raise BadRecipe("Image(preprocess='processor'): the processor comes with a model that is imported; name init_from")
         if self.fitted:
             self.tokenizer.mean, self.tokenizer.std = self.tokenizer.statistics_of(records)
 
     def assets(self) -> Assets:
+        if self.tokenizer.processor is not None:
+            return {self.tokenizer.processor.file: json.dumps(self.tokenizer.processor.values, indent=2).encode()}
         if not self.fitted or self.tokenizer.mean is None:
             return {}
         return {"statistics.json": json.dumps({"mean": self.tokenizer.mean, "std": self.tokenizer.std}).encode()}
 
     def restore(self, assets: Assets) -> None:
+        if self.preprocess == "processor":
+            tokenizer, channels = self.tokenizer, self.tokenizer.channels
+            tokenizer.processor = read(assets)
+            mean, std = tokenizer.processor.mean, tokenizer.processor.std
+            tokenizer.mean, tokenizer.std = ([*m] * channels if len(m) == 1 else [*m][:channels] for m in (mean, std))
         if self.fitted:
             statistics = json.loads(assets["statistics.json"])
             self.tokenizer.mean, self.tokenizer.std = statistics["mean"], statistics["std"]
@@ -111,7 +138,7 @@ class Image(Modality):
         if self.positions == "learned":
             assert tokenizer.side is not None
             self.position = LearnedPositions((tokenizer.side // tokenizer.patch,) * 2, width)
-        self.norm = nn.LayerNorm(width) if self.with_norm else nn.Identity()
+        self.norm = nn.LayerNorm(width, eps=self.eps) if self.with_norm else nn.Identity()
 
     def embed(self, content_R: Tensor, layout_N: Layout, hidden_N: Tensor) -> Tensor:
         """x_ND. CLS and registers have no position besides their own vector, as in MAE."""

@@ -17,21 +17,25 @@ from mmm.core.draw import Draw
 from mmm.core.errors import BadRecipe, BadRecord
 from mmm.core.modality import Assets, Record, Tokenizer
 from mmm.core.tokens import Piece
-from mmm.modalities._ids import IdModality, Positions, Window
+from mmm.modalities._frame import frames
+from mmm.modalities._ids import Embedding, IdModality, Positions, Window
 from mmm.modalities._texts import fault_of, json_rows, pieces, stretches, table_rows
-from mmm.modalities._vocabulary import SPECIALS, Algorithm, train
+from mmm.modalities._vocabulary import FRAME, SPECIALS, Algorithm, pretrained_tokenizer, train
 
 if TYPE_CHECKING:
     import tokenizers
 
 
 class TextTokenizer(Tokenizer):
-    """[CLS] ids [SEP]. The specials cannot be masked; the mask's own name inside a text ("a [MASK] b") becomes its id.
+    """[CLS] ids [SEP], of two texts [CLS] ids [SEP] ids [SEP]; a pretrained tokenizer puts its own specials where it puts them.
+    They cannot be masked; the mask's own name inside a text ("a [MASK] b") becomes its id.
 
     Args:
         vocabulary, algorithm, pretrained, max_length, unit, record_words, field: see ``Text``.
+        rows, types: see ``Embedding``. With two types or more, a token has two coordinates: its type, and its place.
     """
 
+    together = True  # a raw value may be two texts, which are one piece
     suffixes = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet", ".arrow", ".feather")
 
     def __init__(
@@ -43,9 +47,12 @@ class TextTokenizer(Tokenizer):
         unit: Literal["token", "word"],
         record_words: int,
         field: str,
+        rows: int | None = None,
+        types: int = 0,
     ):
         self.vocabulary, self.algorithm, self.pretrained = vocabulary, algorithm, pretrained
         self.max_length, self.unit, self.record_words, self.field = max_length, unit, record_words, field
+        self.rows, self.coordinates = rows, 2 if types > 1 else 1
         self.window = Window(max_length - 2, "text of {} tokens")
         self.model: tokenizers.Tokenizer | None = None
         self.roles: dict[str, str] = {}
@@ -73,23 +80,7 @@ class TextTokenizer(Tokenizer):
         self._set(model, json.loads(assets["specials.json"]))
 
     def _load_pretrained(self, pretrained: str) -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            loaded = AutoTokenizer.from_pretrained(pretrained, trust_remote_code=False)
-        except (OSError, ValueError) as e:
-            raise BadRecipe(f"Text(pretrained={pretrained!r}): no tokenizer could be loaded from there: {e}") from e
-        if not loaded.is_fast:
-            raise BadRecipe(f"Text(pretrained={pretrained!r}): has no tokenizer.json (a fast tokenizer), which Text needs")
-        roles = {
-            "cls": loaded.cls_token or loaded.bos_token,
-            "sep": loaded.sep_token or loaded.eos_token,
-            "mask": loaded.mask_token,
-        }
-        for role, token in roles.items():
-            if token is None:
-                raise BadRecipe(f"Text(pretrained={pretrained!r}): has no {role} token; choose a tokenizer of a masked model")
-        self._set(loaded.backend_tokenizer, roles)
+        self._set(*pretrained_tokenizer(pretrained))
 
     def _set(self, model: tokenizers.Tokenizer, roles: dict[str, str]) -> None:
         model.no_truncation()
@@ -98,9 +89,16 @@ class TextTokenizer(Tokenizer):
             raise BadRecipe("Text(unit='word'): this pretrained tokenizer does not split words; choose unit 'token'")
         self.model, self.roles = model, dict(roles)
         vocabulary = model.get_vocab()
-        self.cls, self.sep, self._mask = (vocabulary[roles[r]] for r in ("cls", "sep", "mask"))
+        special = {role: vocabulary[token] for role, token in roles.items() if role != FRAME}
+        self.cls, self.sep, self._mask = (special[role] for role in ("cls", "sep", "mask"))
+        self.frames = frames(model, None, None) if FRAME in roles else frames(model, self.cls, self.sep)
+        if self.max_length <= len(self.frames[0]):
+            raise BadRecipe(
+                f"Text(max_length={self.max_length}): no room for a token beside {len(self.frames[0])} special ones"
+            )
+        self.window.room = self.max_length - len(self.frames[0])
         added = {i for i, token in model.get_added_tokens_decoder().items() if token.special}
-        self.special_ids = frozenset(added | {vocabulary[token] for token in roles.values()})
+        self.special_ids = frozenset(added | set(special.values()))
         self._choices = torch.tensor(sorted(set(vocabulary.values()) - self.special_ids))
 
     def _ready(self) -> tokenizers.Tokenizer:
@@ -115,7 +113,10 @@ class TextTokenizer(Tokenizer):
         """Ids: those there are; before ``fit``, those asked for."""
         if self.model is None and self.pretrained is None:
             return self.vocabulary
-        return max(self._ready().get_vocab().values()) + 1
+        ids = max(self._ready().get_vocab().values()) + 1
+        if self.rows is not None and self.rows < ids:
+            raise BadRecipe(f"Text(embedding.rows={self.rows}): the vocabulary has {ids} ids; it belongs to another model")
+        return self.rows or ids
 
     @property
     def choices(self) -> Tensor:  # type: ignore[override]
@@ -133,23 +134,30 @@ class TextTokenizer(Tokenizer):
     @property
     def fences(self) -> frozenset[int]:
         """Ids that stand around a text and are no part of it."""
-        return frozenset({self.cls, self.sep})
+        return frozenset(i for frame in self.frames for fence in frame.fences for i in fence)
 
-    def tokenize(self, raw: str, draw: Draw | None = None) -> Piece:
-        """A text longer than ``max_length`` is cut to a window at a place that ``draw`` chooses.
+    def tokenize(self, raw: str | tuple[str, str], draw: Draw | None = None) -> Piece:
+        """A text longer than ``max_length`` is cut to a window at a place that ``draw`` chooses; of two, first the longer one.
 
         Raises:
             ValueError: ``raw`` is no text or an empty one, or there is no vocabulary yet.
         """
-        encoding = self._encode(raw)
-        kept = self.window(len(encoding), draw)
-        ids = torch.tensor([self.cls, *encoding.ids[kept], self.sep])
+        texts = [self._encode(text) for text in _texts(raw)]
+        frame = self.frames[len(texts) - 1]
+        if len(texts) == 1:
+            kept = [self.window(len(texts[0]), draw)]
+        else:
+            kept = [*self.window.two(len(texts[0]), len(texts[1]), self.max_length - len(frame), draw)]
+        ids = [text.ids[at] for text, at in zip(texts, kept, strict=True)]
+        words = [text.word_ids[at] for text, at in zip(texts, kept, strict=True)]
+        id_N, type_N, unit_N = frame.around(ids, words)
+        place_N = torch.arange(len(id_N))
         return Piece(
-            content=ids,
-            positions=torch.arange(len(ids)),
-            units=_word_units(encoding.word_ids[kept]) if self.unit == "word" else None,
-            maskable=torch.tensor([i not in self.special_ids for i in ids.tolist()]),
-            cut=len(ids) - 2 < len(encoding),
+            content=torch.tensor(id_N),
+            positions=place_N if self.coordinates == 1 else torch.stack([torch.tensor(type_N), place_N], 1),
+            units=torch.tensor(unit_N) if self.unit == "word" else None,
+            maskable=torch.tensor([i not in self.special_ids for i in id_N]),
+            cut=sum(map(len, ids)) < sum(map(len, texts)),
         )
 
     def _encode(self, raw: str) -> tokenizers.Encoding:
@@ -157,6 +165,23 @@ class TextTokenizer(Tokenizer):
         if fault:
             raise ValueError(fault)
         return self._ready().encode(raw, add_special_tokens=False)
+
+    def tagged(self, raw: str, draw: Draw | None = None) -> tuple[int, Tensor]:
+        """How many words a text has (white space parts them); and the word that each token of its piece begins, by its number,
+        -1 where it begins none. ``draw`` as in ``tokenize``."""
+        encoding = self._encode(raw)
+        word_of: list[int] = []
+        words = 0
+        for i, character in enumerate(raw):
+            words += not character.isspace() and (i == 0 or raw[i - 1].isspace())
+            word_of.append(-1 if character.isspace() else words - 1)
+        begun, last = [], -1
+        for start, end in encoding.offsets:
+            word = next((w for w in word_of[start:end] if w >= 0), last)
+            begun.append(word if word > last else -1)
+            last = max(last, word)
+        before, after = ([-1] * len(fence) for fence in self.frames[0].fences)
+        return words, torch.tensor([*before, *begun[self.window(len(begun), draw)], *after])
 
     def detokenize(self, content_R: Tensor) -> str:
         """The text. Byte-level BPE gives back every text exactly; the others up to Unicode form and white space."""
@@ -168,7 +193,8 @@ class TextTokenizer(Tokenizer):
         return torch.zeros(0, dtype=torch.int64)
 
     def length(self, record: Record) -> int:
-        return min(len(self._encode(record.raw)) + 2, self.max_length)
+        texts = _texts(record.raw)
+        return min(sum(len(self._encode(text)) for text in texts) + len(self.frames[len(texts) - 1]), self.max_length)
 
     def cell(self, value: str, table: Path, row: int) -> Record:
         """The text itself."""
@@ -226,7 +252,10 @@ class Text(IdModality):
         norm: LayerNorm after the embedding. eps: of it.
         record_words: words of a record of a .txt file, at least; about twice as many at most.
         field: key or column of the text in .jsonl and table files.
+        embedding: token types, factorised or padded tables, and what else published models have.
     """
+
+    adjustable = ("max_length", "unit", "record_words", "field")
 
     def __init__(
         self,
@@ -240,8 +269,9 @@ class Text(IdModality):
         eps: float = 1e-5,
         record_words: int = 64,
         field: str = "text",
+        embedding: Embedding | None = None,
     ):
-        super().__init__(positions, norm, eps)
+        super().__init__(positions, norm, eps, embedding)
         least = 256 + len(SPECIALS) if algorithm == "bpe" else len(SPECIALS) + 1
         if pretrained is None and vocabulary < least:
             raise BadRecipe(f"Text(vocabulary={vocabulary}): {algorithm} needs {least} or more (its alphabet and the specials)")
@@ -249,21 +279,15 @@ class Text(IdModality):
             raise BadRecipe(f"Text(max_length={max_length}): needs 3 or more: [CLS], a token, [SEP]")
         if record_words < 1:
             raise BadRecipe(f"Text(record_words={record_words}): needs 1 or more")
-        self.tokenizer: TextTokenizer = TextTokenizer(vocabulary, algorithm, pretrained, max_length, unit, record_words, field)
+        rows, types = self.settings.rows, self.settings.types
+        self.tokenizer: TextTokenizer = TextTokenizer(
+            vocabulary, algorithm, pretrained, max_length, unit, record_words, field, rows, types
+        )
 
     def fit(self, records: Sequence[Record]) -> None:
         self.tokenizer.fit(records)
 
-    def assets(self) -> Assets:
-        return self.tokenizer.assets()
 
-    def restore(self, assets: Assets) -> None:
-        self.tokenizer.restore(assets)
-
-
-def _word_units(word_ids: Sequence[int | None]) -> Tensor:
-    """unit_N of [CLS], tokens of these words, [SEP]."""
-    units = [0]
-    for i, word in enumerate(word_ids):
-        units.append(units[-1] + (i == 0 or word != word_ids[i - 1]))
-    return torch.tensor([*units, units[-1] + 1])
+def _texts(raw: str | tuple[str, str]) -> tuple[str, ...]:
+    """One text or two."""
+    return tuple(raw) if isinstance(raw, (list, tuple)) and len(raw) == 2 else (raw,)

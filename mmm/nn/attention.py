@@ -6,12 +6,12 @@ Backends, all equal to ``dense_attention`` (the reference, kept for tests) up to
 - CPU: neighbouring segments of one length run as one dense batch, in float32 or float64 through the library's scaled dot
 product, in bfloat16
   through four batched products with their own backward (the library's bfloat16 backward on a CPU is several times slower).
-- CUDA: the library's variable-length kernel; where a rule or a dtype does not fit it, the batches of one length.
+- CUDA: the library's variable-length kernel; where a rule, a bias or a dtype does not fit it, the batches of one length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,30 +26,51 @@ from .rotary import rotate
 _PRODUCTS_UP_TO = 1024  # tokens a segment: longer ones would keep too large a matrix of probabilities
 
 
-def dense_attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule: Rule | None = None) -> Tensor:
+def dense_attention(
+    q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule: Rule | None = None, bias_HTT: Tensor | None = None
+) -> Tensor:
     """The reference: one mask over the whole packed axis. out_THd."""
     q, k, v = (x.transpose(0, 1) for x in (q_THd, k_THd, v_THd))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=dense(layout, rule)).transpose(0, 1)
+    mask = dense(layout, rule)
+    if bias_HTT is not None:
+        mask = bias_HTT.masked_fill(~mask, -torch.inf)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(0, 1)
 
 
-def attention(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, layout: Layout, rule: Rule | None = None) -> Tensor:
-    """out_THd; every token attends to the tokens of its segment that ``rule`` allows."""
-    if len(layout) == 0:
+def attention(
+    q_THd: Tensor,
+    k_THd: Tensor,
+    v_THd: Tensor,
+    layout: Layout,
+    rule: Rule | None = None,
+    bias: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """out_THd; every token attends to the tokens of its segment that ``rule`` allows.
+
+    Args:
+        bias: what is added to the scaled products, (B, H, n, n) or (1, H, n, n), for each of ``runs(layout.lengths)``.
+    """
+    if q_THd.shape[0] == 0:
         return v_THd
-    if q_THd.is_cuda and q_THd.dtype in (torch.float16, torch.bfloat16) and (rule is None or isinstance(rule, Causal)):
+    fits = bias is None and (rule is None or isinstance(rule, Causal))
+    if q_THd.is_cuda and q_THd.dtype in (torch.float16, torch.bfloat16) and fits:
         return _varlen(q_THd, k_THd, v_THd, layout, causal=rule is not None)
-    runs = list(_runs(layout.lengths))
-    sizes = [count * n for _, count, n in runs]
+    batches = list(runs(layout.lengths))
+    sizes = [count * n for _, count, n in batches]
     outs = []
     # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor of the whole batch's size.
-    for (first, count, n), *qkv in zip(runs, *(x.split(sizes) for x in (q_THd, k_THd, v_THd)), strict=True):
+    for i, ((first, count, n), *qkv) in enumerate(zip(batches, *(x.split(sizes) for x in (q_THd, k_THd, v_THd)), strict=True)):
         q, k, v = (x.unflatten(0, (count, n)).transpose(1, 2) for x in qkv)
-        mask = None if rule is None or isinstance(rule, Causal) else _mask(layout, rule, first, count)
-        outs.append(_batch(q, k, v, mask, causal=isinstance(rule, Causal)).transpose(1, 2).flatten(0, 1))
+        causal = isinstance(rule, Causal) and bias is None
+        mask = None if rule is None or causal else _mask(layout, rule, first, count)
+        if bias is not None:
+            added = bias[i].to(q.dtype)
+            mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
+        outs.append(_batch(q, k, v, mask, causal).transpose(1, 2).flatten(0, 1))
     return torch.cat(outs)
 
 
-def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+def runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
     """(first segment, segments, length) of the longest runs of neighbours of one length; empty segments are passed over."""
     s = 0
     while s < len(lengths):
@@ -112,22 +133,28 @@ class Attention(nn.Module):
     """Multi-head self-attention over packed tokens.
 
     Args:
-        width: D. heads: H, a divisor of the width. bias: on all four products.
+        width: D. heads: H, a divisor of the width. bias: on all four products. qkv_bias: whether those of query, key and value
+            have theirs, too.
     """
 
-    def __init__(self, width: int, heads: int, bias: bool = True):
+    def __init__(self, width: int, heads: int, bias: bool = True, qkv_bias: bool = True):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is no multiple of heads {heads}")
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias and qkv_bias)
         self.out = nn.Linear(width, width, bias=bias)
 
     def forward(
-        self, x_TD: Tensor, layout: Layout, rule: Rule | None = None, turn: tuple[Tensor, Tensor] | None = None
+        self,
+        x_TD: Tensor,
+        layout: Layout,
+        rule: Rule | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
+        bias: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """y_TD. ``turn``: rotary (cos_Td, sin_Td) for queries and keys."""
+        """y_TD. ``turn``: rotary (cos_Td, sin_Td) for queries and keys. ``bias``: see ``attention``."""
         q, k, v = self.qkv(x_TD).unflatten(1, (3, self.heads, -1)).unbind(1)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
-        return self.out(attention(q, k, v, layout, rule).flatten(1))
+        return self.out(attention(q, k, v, layout, rule, bias).flatten(1))

@@ -5,6 +5,7 @@ Shape suffixes: T tokens, D width, F hidden width of the MLP.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,7 +17,7 @@ from mmm.core.rule import Rule
 
 from .attention import Attention
 
-Activation = Literal["gelu", "relu", "geglu", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "geglu", "swiglu"]
 Norm = Literal["layer", "rms"]
 Order = Literal["pre", "post"]
 
@@ -41,6 +42,8 @@ class MLP(nn.Module):
         if self.gated:
             x_TF, gate_TF = x_TF.chunk(2, dim=-1)
             x_TF = (F.gelu(x_TF) if self.activation == "geglu" else F.silu(x_TF)) * gate_TF
+        elif self.activation == "gelu_tanh":
+            x_TF = F.gelu(x_TF, approximate="tanh")
         else:
             x_TF = F.gelu(x_TF) if self.activation == "gelu" else F.relu(x_TF)
         return self.down(x_TF)  # type: ignore[no-any-return]
@@ -55,6 +58,7 @@ class Block(nn.Module):
             HuBERT base).
         activation, bias: of the MLP and of all products. dropout: on both branches. eps: of the norms.
         scale: first value of a learned factor on each channel of both branches (arXiv:2103.17239); None: no factor.
+        qkv_bias: whether query, key and value have a bias where ``bias`` is on.
     """
 
     def __init__(
@@ -69,24 +73,31 @@ class Block(nn.Module):
         dropout: float = 0.0,
         eps: float = 1e-5,
         scale: float | None = None,
+        qkv_bias: bool = True,
     ):
         super().__init__()
         self.order = order
-        self.attention = Attention(width, heads, bias)
+        self.attention = Attention(width, heads, bias, qkv_bias)
         self.mlp = MLP(width, hidden, activation, bias)
         self.norm1 = make_norm(norm, width, bias, eps)
         self.norm2 = make_norm(norm, width, bias, eps)
         self.scale1 = nn.Parameter(torch.full((width,), scale)) if scale is not None else None
         self.scale2 = nn.Parameter(torch.full((width,), scale)) if scale is not None else None
+        self.relative: nn.Module | None = None  # its own relative positions, put there by an encoder that has them
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_TD: Tensor, layout: Layout, rule: Rule | None = None, turn: tuple[Tensor, Tensor] | None = None
+        self,
+        x_TD: Tensor,
+        layout: Layout,
+        rule: Rule | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
+        bias: Sequence[Tensor] | None = None,
     ) -> Tensor:
         if self.order == "pre":
-            x_TD = x_TD + self._branch(self.attention(self.norm1(x_TD), layout, rule, turn), self.scale1)
+            x_TD = x_TD + self._branch(self.attention(self.norm1(x_TD), layout, rule, turn, bias), self.scale1)
             return x_TD + self._branch(self.mlp(self.norm2(x_TD)), self.scale2)
-        x_TD = self.norm1(x_TD + self._branch(self.attention(x_TD, layout, rule, turn), self.scale1))
+        x_TD = self.norm1(x_TD + self._branch(self.attention(x_TD, layout, rule, turn, bias), self.scale1))
         return self.norm2(x_TD + self._branch(self.mlp(x_TD), self.scale2))  # type: ignore[no-any-return]
 
     def _branch(self, y_TD: Tensor, scale: Tensor | None) -> Tensor:

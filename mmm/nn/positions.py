@@ -45,10 +45,11 @@ class LearnedPositions(nn.Module):
     def forward(self, position_TC: Tensor, coordinates: int) -> Tensor:
         """(T, D). Raises ValueError where a position lies outside the grid."""
         assert coordinates == len(self.shape)
-        cell_T = torch.zeros(len(position_TC), dtype=torch.int64, device=position_TC.device)
+        cell_T = torch.zeros(position_TC.shape[0], dtype=torch.int64, device=position_TC.device)
         for size, position_T in zip(self.shape, position_TC[:, -coordinates:].T, strict=True):
             if (
-                len(position_T)
+                not torch.compiler.is_exporting()  # a graph that is traced has no numbers to look at
+                and len(position_T)
                 and position_T.device.type == "cpu"
                 and not 0 <= int(position_T.min()) <= int(position_T.max()) < size
             ):

@@ -13,18 +13,24 @@ import torch
 from torch import Tensor
 
 
-def angles(position_TC: Tensor, head: int, coordinates: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
+def angles(
+    position_TC: Tensor, head: int, coordinates: int, theta: float = 10000.0, half: bool = False
+) -> tuple[Tensor, Tensor]:
     """(cos_Td, sin_Td) of each token, float32.
 
     Args:
         head: width of a head; even. coordinates: how many of the last coordinates turn it. theta: base of the wavelengths.
+        half: round the frequencies to half precision, as weights that were trained in it need them.
     """
-    half = head // 2
-    pair = torch.arange(half, device=position_TC.device)
+    pairs = head // 2
+    pair = torch.arange(pairs, device=position_TC.device)
     # With several coordinates, neighbouring pairs belong to different ones and each has the whole range of wavelengths.
-    step = (pair // coordinates).float() / (half / coordinates)
+    step = (pair // coordinates).float() / (pairs / coordinates)
     which = 2 - pair % coordinates
-    angle_Th = position_TC[:, which] * theta**-step
+    frequency_h = theta**-step
+    if half:
+        frequency_h = frequency_h.half().float()
+    angle_Th = position_TC[:, which] * frequency_h
     angle_Td = torch.cat([angle_Th, angle_Th], dim=1)
     return angle_Td.cos(), angle_Td.sin()
 

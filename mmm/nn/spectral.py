@@ -1,6 +1,6 @@
 """Spectra of a waveform, one frame a hop: log-mel energies and MFCC.
 
-Conventions, the same wherever sound is looked at:
+Conventions of ``LogMel``, the same wherever sound is looked at (``KaldiMel`` has those of models from elsewhere):
 
 - Frame i covers samples [i x hop, (i + 1) x hop); its Hann window is centred there and reaches over both ends.
   Samples beyond the ends of the waveform are mirrored. There are exactly ``samples // hop`` frames.
@@ -20,6 +20,7 @@ from functools import lru_cache
 import torch
 import torchaudio.functional as AF
 from torch import Tensor
+from torchaudio.compliance import kaldi
 
 FLOOR = 1e-10
 DECIBEL = 10 / torch.log(torch.tensor(10.0)).item()
@@ -75,6 +76,60 @@ class LogMel:
         energy_BFM = spectrum.abs().square().mT @ _filterbank(self.rate, self.window, self.mels).to(wave_BL.device)
         energy_BFM = energy_BFM.clamp(min=FLOOR).log()
         return energy_BFM if sample_L.ndim == 2 else energy_BFM[0]
+
+
+@dataclass(frozen=True)
+class KaldiMel:
+    """The log-mel spectrogram of Kaldi, as torchaudio computes it. Plain and picklable.
+
+    Frames lie wholly inside the waveform; each is brought to zero mean, pre-emphasised by 0.97 and seen through a Hann
+    window; bands are triangles on the mel scale of HTK from 20 Hz, and those that hold no frequency say so with the floor.
+    Energies are natural logarithms, floored at 1.2e-7 (-15.94).
+
+    Args:
+        rate: samples a second. mels: bands between 20 Hz and half the rate.
+        window_ms, hop_ms: in milliseconds.
+
+    Raises:
+        ValueError: a window or a hop without a sample, fewer than 4 bands, or no room above 20 Hz.
+    """
+
+    rate: int = 16000
+    mels: int = 128
+    window_ms: float = 25.0
+    hop_ms: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.rate <= 40 or self.mels < 4 or self.hop < 1 or self.window < 2:
+            raise ValueError(f"{self}: needs a rate above 40 Hz, 4 bands or more, a hop of 1 sample and a window of 2")
+
+    @property
+    def hop(self) -> int:
+        """Samples from frame to frame."""
+        return int(self.rate * self.hop_ms * 0.001)  # cut, not rounded, as Kaldi does
+
+    @property
+    def window(self) -> int:
+        """Samples a window."""
+        return int(self.rate * self.window_ms * 0.001)
+
+    def frames(self, samples: int) -> int:
+        """Frames of so many samples."""
+        return max(0, (samples - self.window) // self.hop + 1)
+
+    def __call__(self, sample_L: Tensor) -> Tensor:
+        """energy_FM of one waveform; float32."""
+        if self.frames(len(sample_L)) == 0:
+            return torch.zeros(0, self.mels)
+        energy_FM: Tensor = kaldi.fbank(
+            sample_L.float()[None],
+            sample_frequency=self.rate,
+            frame_length=self.window_ms,
+            frame_shift=self.hop_ms,
+            window_type="hanning",
+            num_mel_bins=self.mels,
+        )
+        return energy_FM
 
 
 def mfcc(energy_FM: Tensor, coefficients: int = 13) -> Tensor:

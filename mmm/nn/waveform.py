@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
@@ -14,24 +15,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmm.core.layout import Layout, Run, lengths_to_segments
+from mmm.core.layout import Layout, Run
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 """Of the convolutions of wav2vec 2.0 and HuBERT: a token every 320 samples, each made of 400."""
 
 
 class Convolutions(nn.Module):
-    """The feature encoder of wav2vec 2.0 and HuBERT: seven strided convolutions without padding, channels last.
+    """The feature encoder of wav2vec 2.0 and HuBERT: strided convolutions without padding, channels last.
 
     Args:
-        width: channels. norm: see ``Audio``.
+        width: channels. norm, bias: see ``Audio``. kernels, strides: of each convolution.
     """
 
-    def __init__(self, width: int, norm: Literal["group", "layer"]):
+    def __init__(
+        self,
+        width: int,
+        norm: Literal["group", "layer"],
+        bias: bool | None = None,
+        kernels: Sequence[int] = KERNELS,
+        strides: Sequence[int] = STRIDES,
+    ):
         super().__init__()
+        self.norm: Literal["group", "layer"] = norm
+        self.bias = norm == "layer" if bias is None else bias
         self.layers = nn.ModuleList(
-            _Convolution(width if i else 1, width, kernel, stride, norm if norm == "layer" or i == 0 else None)
-            for i, (kernel, stride) in enumerate(zip(KERNELS, STRIDES, strict=True))
+            _Convolution(width if i else 1, width, kernel, stride, norm if norm == "layer" or i == 0 else None, self.bias)
+            for i, (kernel, stride) in enumerate(zip(kernels, strides, strict=True))
         )
 
     def forward(self, sample_R: Tensor, runs: Sequence[Run]) -> Tensor:
@@ -53,12 +63,12 @@ class _Convolution(nn.Module):
     On a CPU that is several times faster than a convolution with channels first, and LayerNorm needs no transposition.
     """
 
-    def __init__(self, channels: int, width: int, kernel: int, stride: int, norm: Literal["group", "layer"] | None):
+    def __init__(self, channels: int, width: int, kernel: int, stride: int, norm: Literal["group", "layer"] | None, bias: bool):
         super().__init__()
         self.stride = stride
         self.weight = nn.Parameter(torch.empty(width, channels, kernel))
         nn.init.kaiming_normal_(self.weight)
-        self.bias = nn.Parameter(torch.zeros(width)) if norm == "layer" else None
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         self.norm: nn.Module = nn.Identity()
         if norm == "layer":
             self.norm = nn.LayerNorm(width)
@@ -81,38 +91,82 @@ class _Convolution(nn.Module):
         return F.gelu(y_BLD)
 
 
+@dataclass
+class Neighbours:
+    """Convolutions over neighbouring tokens, which tell them their positions.
+
+    Args:
+        kernel: tokens one of them reads. groups: of channels. depth: one after the other.
+        norm: "weight": of their weights (wav2vec 2.0, HuBERT); "layer": a LayerNorm without parameters after each of them
+            (data2vec, arXiv:2202.03555).
+    """
+
+    kernel: int = 128
+    groups: int = 16
+    depth: int = 1
+    norm: Literal["weight", "layer"] = "weight"
+
+
+def conv_positions(width: int, neighbours: Neighbours) -> nn.Module:
+    """What is to be added to (x_ND, layout_N).
+
+    Raises:
+        ValueError: the width is no multiple of the groups, or a number is below 1.
+    """
+    if min(neighbours.kernel, neighbours.groups, neighbours.depth) < 1:
+        raise ValueError(f"Audio(neighbours={neighbours}): needs 1 or more of each")
+    if neighbours.depth == 1:
+        return ConvPositions(width, neighbours)
+    return _Stack([ConvPositions(width, neighbours) for _ in range(neighbours.depth)])
+
+
+class _Stack(nn.Module):
+    def __init__(self, layers: list[ConvPositions]):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x_ND: Tensor, layout_N: Layout) -> Tensor:
+        for layer in self.layers:
+            x_ND = layer(x_ND, layout_N)
+        return x_ND
+
+
 class ConvPositions(nn.Module):
-    """Positions from neighbours: GELU of a weight-normed convolution over 128 tokens of a piece, in 16 groups of channels.
+    """Positions from neighbours: GELU of a normed convolution over the tokens of a piece, in groups of channels.
 
     Paper: wav2vec 2.0, arXiv:2006.11477, section 2 ("relative positional embedding").
+
+    Args:
+        width: D. neighbours: see there; its depth is not looked at.
 
     Raises:
         ValueError: the width is no multiple of the groups.
     """
 
-    KERNEL, GROUPS = 128, 16
-
-    def __init__(self, width: int):
+    def __init__(self, width: int, neighbours: Neighbours):
         super().__init__()
-        if width % self.GROUPS:
-            raise ValueError(f"Audio(positions='conv'): the encoder's width {width} is no multiple of {self.GROUPS}")
-        conv = nn.Conv1d(width, width, self.KERNEL, groups=self.GROUPS)
-        nn.init.normal_(conv.weight, std=2 / math.sqrt(self.KERNEL * width))
-        self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
+        kernel, groups = neighbours.kernel, neighbours.groups
+        if width % groups:
+            raise ValueError(f"Audio(positions='conv'): the encoder's width {width} is no multiple of {groups}")
+        conv = nn.Conv1d(width, width, kernel, groups=groups)
+        nn.init.normal_(conv.weight, std=2 / math.sqrt(kernel * width))
+        plain = neighbours.norm == "layer"
+        self.conv = conv if plain else nn.utils.parametrizations.weight_norm(conv, dim=2)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False) if plain else nn.Identity()
 
     def forward(self, x_ND: Tensor, layout_N: Layout) -> Tensor:
         """What is to be added to x_ND. All pieces are convolved at once, zeros between them as wide as the kernel reaches."""
-        reach = self.KERNEL // 2
+        reach = self.conv.kernel_size[0] // 2
         if layout_N.runs:
-            run_N = lengths_to_segments([run.tokens for run in layout_N.runs]).to(x_ND.device)
-            place_N = torch.arange(len(x_ND), device=x_ND.device) + reach * (run_N + 1)
-            padded = len(x_ND) + reach * (len(layout_N.runs) + 1)
+            run_N = torch.cat([torch.full((run.tokens,), i) for i, run in enumerate(layout_N.runs)]).to(x_ND.device)
+            place_N = torch.arange(x_ND.shape[0], device=x_ND.device) + reach * (run_N + 1)
+            padded = x_ND.shape[0] + reach * (len(layout_N.runs) + 1)
         else:  # some tokens were dropped: the others stand where they stood, zeros between them
             each = int(layout_N.position_TC.max()) + 1 + reach
             place_N = layout_N.position_TC[:, -1].long() + each * layout_N.segment_T + reach
             padded = each * layout_N.segments + reach
         x_PD = x_ND.new_zeros(padded, x_ND.shape[1]).index_copy(0, place_N, x_ND)
-        return F.gelu(self._convolved(x_PD)[place_N - reach])
+        return F.gelu(self.norm(self._convolved(x_PD)[place_N - reach]))
 
     def _convolved(self, x_PD: Tensor) -> Tensor:
         if x_PD.device.type != "cpu" or self.conv.weight.shape[1] >= 16:
@@ -120,4 +174,4 @@ class ConvPositions(nn.Module):
         # oneDNN's bfloat16 kernels for AMX give wrong numbers for groups of 2 to 15 channels (torch 2.14): full precision.
         with torch.autocast("cpu", enabled=False):
             weight, bias = self.conv.weight.float(), self.conv.bias.float()
-            return F.conv1d(x_PD.float().T[None], weight, bias, groups=self.GROUPS)[0].T.to(x_PD.dtype)
+            return F.conv1d(x_PD.float().T[None], weight, bias, groups=self.conv.groups)[0].T.to(x_PD.dtype)

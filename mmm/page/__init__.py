@@ -14,6 +14,7 @@ from .losses import Curve, charts
 from .parts import details, duration, section, short, table
 from .skills import skill_table, verdict
 from .style import STYLE
+from .task import task_section, task_verdict
 
 
 def page(
@@ -30,11 +31,14 @@ def page(
         title: of the run. facts: the summary. curves: of each term. shown: pictures of some records of each modality.
         sources: a row a source of the data. recipe: its text, empty where there is none.
     """
+    task = facts.get("task")
+    masked = facts["skill"] or not task
     sections = [
-        section("What was learned", skill_table(facts["skill"], facts["masks"])),
+        section("The task", task_section(task)) if task else "",
+        section("What was learned", skill_table(facts["skill"], facts["masks"])) if masked else "",
         section("Losses", charts(facts, curves)),
-        section("What it fills in", gallery(shown)),
-        section("What was hidden", _masks(facts["masks"])),
+        section("What it fills in", gallery(shown)) if masked else "",
+        section("What was hidden", _masks(facts["masks"])) if masked else "",
         section("Data", _data(sources)),
         section("Model and machine", _model(facts)),
         details("Recipe, with every default filled in", f"<pre>{escape(recipe)}</pre>") if recipe else "",
@@ -54,7 +58,7 @@ def page(
 <header>
 <p class="eyebrow">Report of a run</p>
 <h1>{escape(title)}</h1>
-<p class="verdict">{escape(verdict(facts["skill"]))}</p>
+<p class="verdict">{escape(task_verdict(task) if task else verdict(facts["skill"]))}</p>
 {_tiles(facts)}
 </header>
 <main>

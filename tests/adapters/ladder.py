@@ -52,9 +52,10 @@ class Case:
         return plugins.find(self.adapter, "Adapter", "test").load()(**self.arguments)
 
 
-_NET = r"(down|up)\.(weight|bias)"
+_NET = r"bottleneck\.(down|up)\.(weight|bias)"
 CASES = {
     "Frozen": Case("Frozen", {}, "nothing"),
+    "Frozen, but embeddings": Case("Frozen", {"train": ["modalities"]}, r"modalities\..*"),
     "LastLayers": Case("LastLayers", {"blocks": 1}, r"encoder\.(blocks\.1|norm)\..*|decoder\..*"),
     "LayerDecay": Case("LayerDecay", {"decay": 0.5}, ".*"),
     "BitFit": Case("BitFit", {}, r".*\.bias"),

@@ -15,10 +15,10 @@ LADDER += ["attentive", "knn"]
 
 
 def test_every_rung_is_there():
-    assert sorted(PRESETS) == sorted(LADDER)
+    assert set(PRESETS) >= set(LADDER)
 
 
-@pytest.mark.parametrize("name", LADDER)
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_rung_names_an_adapter_and_its_arguments(name):
     preset = PRESETS[name]
     assert set(preset) == {"about", "set"}

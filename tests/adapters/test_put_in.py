@@ -8,15 +8,16 @@ from torch import nn
 
 from mmm.adapters._around import Coupling
 from mmm.adapters._longer import Longer
-from mmm.adapters.bottleneck import Bottleneck, _Followed
+from mmm.adapters.bottleneck import Bottleneck, _Net
 from mmm.adapters.invertible import Invertible
 from mmm.adapters.lora import LoRA
 from mmm.adapters.prefix import Prefix
 from mmm.adapters.prompt import Prompt
 from mmm.core.rule import Causal, Window
 from mmm.encoders.transformer import Local, Transformer
+from mmm.nn.relative import Grid, RelativeBias
 from mmm.nn.rotary import angles, rotate
-from mmm.testing import ToyIds, batch, near, tiny_model
+from mmm.testing import ToyIds, ToyPatches, batch, near, tiny_model
 
 
 def lone(lengths=(5,)):
@@ -53,13 +54,13 @@ def test_lora_names_the_choices():
 
 def test_bottlenecks_stand_where_they_should():
     houlsby, pfeiffer = training(Bottleneck(4)), training(Bottleneck(4, "pfeiffer"))
-    assert [sum(isinstance(m, _Followed) for m in made.model.modules()) for made in (houlsby, pfeiffer)] == [4, 2]
+    assert [sum(isinstance(m, _Net) for m in made.model.modules()) for made in (houlsby, pfeiffer)] == [4, 2]
     stir(pfeiffer)
     layout = lone()
     x = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
-    followed = pfeiffer.model.encoder.blocks[0]
-    y = followed.inner(x, layout)
-    assert torch.equal(followed(x, layout), y + followed.up(F.gelu(followed.down(y))))
+    adapted, plain = pfeiffer.model.encoder.blocks[0], training(None).model.encoder.blocks[0]
+    y, net = plain(x, layout), adapted.bottleneck
+    assert torch.equal(adapted(x, layout), y + net.up(F.gelu(net.down(y))))
 
 
 def test_bottleneck_refusals():
@@ -113,7 +114,7 @@ def test_the_longer_axis():
     assert longer.near_M.tolist() == [0, 0, 0, 1, 2, 3]
     assert longer.own_T.tolist() == [2, 3, 4, 5]
     assert longer.layout.segment_T.tolist() == [1] * 6
-    assert longer.layout.position_TC[:, -1].tolist() == [0, 0, 0, 1, 2, 3]
+    assert longer.layout.position_TC[:, -1].tolist() == [-1, -1, 0, 1, 2, 3]
     assert longer.layout.unit_T.tolist() == [-1, -1, *layout.unit_T.tolist()]
     assert longer.layout.maskable_T.tolist() == [False, False, *layout.maskable_T.tolist()]
     x_T = torch.arange(4.0)[:, None]
@@ -132,14 +133,13 @@ def test_prompts_are_rows_before_the_record(deep):
     x = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
     outer = made.model.encoder
     state = torch.cat([outer.prompt_PD, x])
-    positions = torch.cat([torch.zeros(3, 3), layout.position_TC])
+    positions = torch.cat([torch.full((3, 3), -1.0), layout.position_TC])
     turn = angles(positions, 8, 2)
     whole = lone((8,))  # one segment of nine tokens; blocks look at lengths alone
     for i, block in enumerate(outer.inner.blocks):
         if deep and i:
             state = torch.cat([block.prompt_PD, state[3:]])
-            block = block.inner
-        state = block(state, whole, None, turn)
+        state = block.forward(state, whole, None, turn)
     encoded = outer(x, layout, want=(0, 2))
     assert near(encoded.x_KD, outer.inner.norm(state)[3:], 1e-6)
     assert torch.equal(encoded.layers[0], x)
@@ -154,11 +154,11 @@ def test_prefixes_are_keys_and_values():
     x = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
     part = made.model.encoder.blocks[1].attention
     turn = angles(layout.position_TC, 8, 2)
-    q, k, v = part.inner.qkv(x).view(6, 3, 4, 8).unbind(1)
+    q, k, v = part.qkv(x).view(6, 3, 4, 8).unbind(1)
     k = torch.cat([part.key_PHd, rotate(k, *turn)])
     v = torch.cat([part.value_PHd, v])
     p = (torch.einsum("qhd,khd->hqk", rotate(q, *turn), k) / 8**0.5).softmax(-1)
-    expected = part.inner.out(torch.einsum("hqk,khd->qhd", p, v).flatten(1))
+    expected = part.out(torch.einsum("hqk,khd->qhd", p, v).flatten(1))
     assert near(part(x, layout, None, turn), expected, 1e-6)
 
 
@@ -183,6 +183,48 @@ def test_rules_hold_beside_learned_rows(adapter, rule):
             if parameter.requires_grad and "inner.blocks.1" not in name:
                 parameter.mul_(2)
         assert (encoder(x, layout, rule).x_KD != before).any(1).all()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_prefixes_beside_relative_positions(shared):
+    """By hand: the bias is added among tokens, and is 0 at the prefix. Ragged grids, alone as packed."""
+    torch.manual_seed(0)
+    modalities = {"patches": ToyPatches()}
+    tokens = batch(modalities, [{"patches": torch.randn(h, w, 4)} for h, w in [(2, 3), (3, 2), (3, 3), (3, 3)]])
+    layout, grid = tokens.layout, Grid(3, 3, shared)
+    model = tiny_model(modalities, Transformer(32, 2, 4, relative=grid))
+    for parameter in (p for n, p in model.named_parameters() if "relative" in n):
+        nn.init.normal_(parameter)
+    x = torch.randn(len(layout), 32)
+    plain = model.encoder(x, layout).x_KD
+    Prefix(2).adapt(model)
+    part, table = model.encoder.blocks[0].attention, RelativeBias(grid, 4)
+    nn.init.normal_(table.table)
+    y = part(x, layout, None, None, table(grid.places(layout)))
+    for s in range(layout.segments):
+        own = layout.segment_T == s
+        q, k, v = part.qkv(x[own]).unflatten(1, (3, 4, 8)).unbind(1)
+        k, v = torch.cat([part.key_PHd, k]), torch.cat([part.value_PHd, v])
+        bias = F.pad(table.dense(layout)[:, own][:, :, own], (2, 0))
+        p = (torch.einsum("qhd,khd->hqk", q, k) / 8**0.5 + bias).softmax(-1)
+        assert near(y[own], part.out(torch.einsum("hqk,khd->qhd", p, v).flatten(1)), 1e-5)
+        alone = tokens.segment(s).layout
+        assert near(model.encoder(x[own], alone).x_KD, model.encoder(x, layout).x_KD[own])
+    assert not near(model.encoder(x, layout).x_KD, plain)
+
+
+def test_prompts_are_off_the_grid():
+    torch.manual_seed(0)
+    modalities = {"patches": ToyPatches()}
+    layout = batch(modalities, [{"patches": torch.randn(2, 3, 4)}]).layout
+    model = tiny_model(modalities, Transformer(32, 2, 4, relative=Grid(2, 3)))
+    Prompt(2, deep=True).adapt(model)
+    (entry,) = model.encoder.inner.grid.places(Longer.of(layout, 2).layout)
+    offsets = model.encoder.inner.grid.offsets
+    assert (entry[0, :2, 2:] == offsets - 3).all()
+    assert (entry[0, 2:, :2] == offsets - 2).all()
+    assert (entry[0, 2:, 2:] < offsets - 3).all()
+    assert model.encoder(torch.randn(6, 32), layout).x_KD.shape == (6, 32)
 
 
 def test_prefixes_are_seen_in_local_layers():

@@ -138,9 +138,9 @@ def test_a_pattern_that_finds_nothing_is_named(home, pattern):
 
 
 def test_an_ending_that_cannot_be_read_is_named(home):
-    (home / "x.csv").write_text("ACD")
-    with pytest.raises(BadRecipe, match=r"x\.csv cannot be read; endings that can: \.fasta"):
-        read({"protein": str(home / "x.csv")})
+    (home / "x.doc").write_text("ACD")
+    with pytest.raises(BadRecipe, match=r"x\.doc cannot be read; endings that can: \.fasta.*\.csv, \.tsv"):
+        read({"protein": str(home / "x.doc")})
 
 
 def test_an_unknown_modality_is_named(home):

@@ -21,6 +21,7 @@ from mmm.core.picture import Marked, Raster
 from mmm.core.tokens import Sample, Tokens, pack
 from mmm.modalities.audio import Audio, AudioTokenizer
 from mmm.nn.spectral import DECIBEL, LogMel, mfcc
+from mmm.nn.waveform import Neighbours
 
 RATE = 16000
 FRONT_ENDS = ["logmel", "waveform"]
@@ -335,6 +336,9 @@ VARIANTS = [
     {"front_end": "logmel", "positions": "conv"},
     {"front_end": "waveform", "positions": "sinusoidal", "conv_width": 24, "conv_norm": "group"},
     {"front_end": "waveform", "positions": "conv", "conv_width": 24, "conv_norm": "layer", "norm": True},
+    {"front_end": "waveform", "positions": "conv", "conv_width": 24, "conv_bias": False, "feature_norm": False},
+    {"front_end": "logmel", "positions": "conv", "neighbours": Neighbours(19, 4, 5, "layer")},
+    {"front_end": "logmel", "positions": "conv", "neighbours": Neighbours(8, 2, 2)},
 ]
 
 
@@ -530,3 +534,57 @@ def test_pictures_of_units():
         ("…", "seen", "4 tokens seen"),
         ("7", "wrong", "0"),
     )
+
+
+# ---- what models from elsewhere need
+
+
+def test_what_is_left_out_is_known():
+    tokenizer = fitted("waveform", max_seconds=0.5).tokenizer
+    assert not tokenizer.tokenize((tone(0.5), RATE)).cut
+    assert not tokenizer.tokenize((tone(0.45), RATE)).cut  # what is over at the end makes no token, and is no loss
+    assert tokenizer.tokenize((tone(0.51), RATE)).cut
+    assert fitted("logmel", max_seconds=0.5).tokenizer.tokenize((tone(0.6), RATE), Draw(0)).cut
+
+
+def test_one_channel_may_have_an_axis():
+    tokenizer, wave = fitted("waveform").tokenizer, tone(0.5)
+    assert torch.equal(tokenizer.tokenize((wave[None], RATE)).content, tokenizer.tokenize((wave, RATE)).content)
+    for raw in ((wave,), wave, None):
+        with pytest.raises(BadRecord, match="in memory"):
+            tokenizer.tokenize(raw)
+
+
+@pytest.mark.parametrize("standardise", [None, 1e-7, 1e-2])
+def test_records_are_standardised_as_asked(standardise):
+    wave = 0.1 * tone(0.5) + 0.03
+    content = fitted("waveform", standardise=standardise).tokenizer.tokenize((wave, RATE)).content
+    want = wave if standardise is None else (wave - wave.mean()) / (wave.var(correction=0) + standardise).sqrt()
+    assert torch.allclose(content, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kernels", "strides"), [([8, 8, 8], [4, 4, 4]), ([9, 5], [9, 3]), ([3], [3])])
+def test_other_convolutions(kernels, strides):
+    """Frames of pictures and units go with the tokens, whatever a token's stride."""
+    audio = built({"front_end": "waveform", "mels": 1, "conv_kernels": kernels, "conv_strides": strides, "conv_width": 8})
+    tokens = packed(audio, tone(0.03), tone(0.05, seed=1))
+    together = embedded(audio, tokens)
+    assert together.shape == (len(tokens), 32)
+    for run in tokens.runs["audio"]:
+        content = tokens.segment(run.segment).content["audio"]
+        x = content[None, None]
+        for kernel, stride in zip(kernels, strides, strict=True):
+            x = x.unfold(2, kernel, stride)[..., 0]
+        assert x.shape[2] == run.tokens
+        assert len(audio.tokenizer.energies(content)) == run.tokens * audio.tokenizer.frames_per_token
+
+
+@pytest.mark.parametrize("arguments", [{"conv_kernels": [3, 3]}, {"conv_kernels": [2], "conv_strides": [3]}])
+def test_convolutions_that_skip_samples_are_refused(arguments):
+    with pytest.raises(BadRecipe, match="conv_strides"):
+        Audio(front_end="waveform", **arguments)
+
+
+def test_neighbours_below_one_are_refused():
+    with pytest.raises(ValueError, match="1 or more"):
+        Audio(positions="conv", neighbours=Neighbours(depth=0)).build(32)

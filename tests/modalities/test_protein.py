@@ -1,10 +1,12 @@
 """Proteins: the ids of fair-esm, FASTA files, and what is refused."""
 
 import gzip
+import json
 import logging
 import pickle
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -16,7 +18,8 @@ from mmm.core.errors import BadRecipe, BadRecord
 from mmm.core.modality import Record
 from mmm.core.objective import Answer
 from mmm.core.tokens import Sample, pack
-from mmm.modalities.protein import RESIDUES, Protein
+from mmm.modalities._ids import Embedding
+from mmm.modalities.protein import RESIDUES, Protein, Vocabulary
 
 sequences = st.text(alphabet=RESIDUES + RESIDUES.lower(), min_size=1, max_size=80)
 TOKENIZER = Protein().tokenizer
@@ -201,3 +204,39 @@ def test_pictures_mark_residues():
         ("Y", "seen", ""),
     )
     assert filled.words[1:4] == (("K", "right", "K"), ("L", "wrong", "T"), ("<mask>", "hidden", "A"))
+
+
+def test_the_vocabulary_of_another_model():
+    """Its tokens, its specials, none around a sequence; and what it has no token for is refused."""
+    vocabulary = Vocabulary((*"ACDEFGHIKLMNPQRSTVWY", "[MASK]", "[PAD]"), "[MASK]", (), (), {"mask": "[MASK]"})
+    protein = Protein(max_length=20)
+    protein.restore({"vocabulary.json": json.dumps(asdict(vocabulary)).encode(), "original.vocab.txt": b"A"})
+    piece = protein.tokenizer.tokenize("ac<mask>D[MASK]")
+    assert piece.content.tolist() == [0, 1, 20, 2, 20]
+    assert piece.maskable.tolist() == [True, True, False, True, False]
+    assert protein.tokenizer.detokenize(piece.content) == "AC<mask>D<mask>"
+    assert protein.tokenizer.size == 22
+    again = Protein(max_length=20)
+    again.restore(protein.assets())
+    assert again.tokenizer.vocabulary == vocabulary
+    assert again.originals == {"vocab.txt": b"A"}
+    with pytest.raises(ValueError, match="'X' at residue 2 is a residue this model has no token for; choices: A, C"):
+        protein.tokenizer.tokenize("AX")
+    with pytest.raises(ValueError, match="has no token <mask>"):
+        protein.restore({"vocabulary.json": json.dumps({**asdict(vocabulary), "mask": "<mask>"}).encode()})
+    assert TOKENIZER.size == 33
+
+
+def test_masks_are_dropped_and_the_rest_made_up_for():
+    """Token dropout of ESM-2: a record with as many masks as usual is as it was, one without is a little smaller."""
+    protein = Protein(embedding=Embedding(rescale=0.12))
+    protein.build(8)
+    pieces = ["MKTAYIAK", "MK<mask>AYIAK", "<mask>" * 8]
+    tokens = pack([Sample({"protein": TOKENIZER.tokenize(p)}, i) for i, p in enumerate(pieces)], {"protein": TOKENIZER})
+    part = tokens.part("protein")
+    x = protein.embed(part.content_R, part.layout_N, torch.zeros(30, dtype=torch.bool)).view(3, 10, 8)
+    rows = protein.embedding.weight[part.content_R].view(3, 10, 8)
+    assert torch.allclose(x[0], rows[0] * 0.88)
+    assert torch.allclose(x[1, 4:], rows[1, 4:] * 0.88 / 0.9)
+    assert not x[1, 3].any()
+    assert torch.allclose(x[2, 0], rows[2, 0] * 0.88 / 0.2)

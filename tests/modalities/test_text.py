@@ -18,6 +18,7 @@ from mmm.core.errors import BadRecipe, BadRecord
 from mmm.core.modality import Record
 from mmm.core.objective import Answer
 from mmm.core.tokens import Sample, pack
+from mmm.modalities._ids import Embedding
 from mmm.modalities.text import Text
 
 SENTENCES = (
@@ -380,3 +381,41 @@ def test_pictures_mark_what_was_hidden_and_judge_what_was_said(bpe):
     assert filled.words[1] == ("cat", "right", "cat")
     assert filled.words[2] == ("the", "wrong", "sat")
     assert filled.caption == "filled: 1 of 2 right"
+
+
+def test_two_texts_are_one_record():
+    """[CLS] a [SEP] b [SEP], the second of type 1, and the longer one cut first."""
+    text = Text(vocabulary=300, max_length=12, positions="learned", embedding=Embedding(types=2))
+    text.fit([Record("", i, s, s.encode()) for i, s in enumerate(SENTENCES)])
+    tokenizer = text.tokenizer
+    a, b = (tokenizer.tokenize(s) for s in ("cat", "b"))
+    piece = tokenizer.tokenize(("cat", "b"))
+    assert piece.content.tolist() == a.content.tolist() + b.content.tolist()[1:]
+    assert piece.positions.tolist() == [[int(i >= len(a)), i] for i in range(len(piece))]
+    assert a.positions.tolist() == [[0, i] for i in range(len(a))]
+    long = tokenizer.tokenize((SENTENCES[0] * 5, "b"))
+    assert long.cut
+    assert len(long) == 12 == tokenizer.length(Record("", 0, (SENTENCES[0] * 5, "b"), b""))
+    assert long.content.tolist()[-2:] == b.content.tolist()[-2:]
+    text.build(8)
+    layout = pack([Sample({"text": piece})], {"text": tokenizer})
+    part, hidden = layout.part("text"), torch.zeros(len(piece), dtype=torch.bool)
+    before = text.embed(part.content_R, part.layout_N, hidden)
+    with torch.no_grad():
+        text.kind.weight[1] += 1
+    changed = (text.embed(part.content_R, part.layout_N, hidden) != before).any(1)
+    assert changed.tolist() == [i >= len(a) for i in range(len(piece))]
+    with pytest.raises(ValueError, match="the text is empty"):
+        tokenizer.tokenize(("a", ""))
+
+
+def test_tables_may_have_more_rows_than_ids():
+    text = Text(vocabulary=300, embedding=Embedding(rows=320, width=16))
+    text.fit([Record("", i, s, s.encode()) for i, s in enumerate(SENTENCES)])
+    text.build(8)
+    assert text.tokenizer.size == len(text.tied()) == 320
+    assert text.tied().shape[1] == 16
+    assert int(text.tokenizer.choices.max()) < 300
+    text.tokenizer.rows = 9
+    with pytest.raises(BadRecipe, match=r"rows=9.*belongs to another model"):
+        text.build(8)

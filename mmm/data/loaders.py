@@ -1,0 +1,154 @@
+"""From records to batches: packing, the steps of training, the held-out records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from mmm.core.batch import StepBatch
+from mmm.core.draw import Draw
+from mmm.core.errors import BadRecord
+from mmm.core.modality import Tokenizer
+from mmm.core.tokens import Sample, Tokens, pack
+
+from .mixture import Example, Item, Mixture, Plan, deal, sample_of
+from .tables import parts
+
+if TYPE_CHECKING:
+    from .module import Data
+
+VALIDATION_EPOCH = -1
+
+
+class Packer:
+    """Records to a packed batch; plain, for workers.
+
+    Args:
+        tokenizers: of the model's modalities, in its order. seed: of the run.
+    """
+
+    def __init__(self, tokenizers: Mapping[str, Tokenizer], seed: int):
+        self.tokenizers, self.seed = tokenizers, seed
+
+    def __call__(self, examples: Sequence[Example], epochs: Sequence[int]) -> Tokens:
+        """Records of these epochs, packed. A pair makes two segments of one group: part 0 and part 1 of it."""
+        samples = []
+        for number, (example, epoch) in enumerate(zip(examples, epochs, strict=True)):
+            for n, one in enumerate(_parts(example)):
+                sample = self.tokenize(one, epoch)
+                samples.append(replace(sample, sample=sample_of(example), aux={**sample.aux, "group": number, "part": n}))
+        tokens = pack(samples, self.tokenizers)
+        group, part = (torch.tensor(tokens.aux.get(key, []), dtype=torch.int64) for key in ("group", "part"))
+        return replace(tokens, layout=replace(tokens.layout, group_S=group, part_S=part))
+
+    def tokenize(self, example: Example, epoch: int) -> Sample:
+        """One record, cropped and augmented by its own key; validation records are left as they are.
+
+        Its extras are the record itself (``example``) and the draw it was tokenised with (``draw``).
+
+        Raises:
+            BadRecord: naming the file and the record, whatever the tokenizer ran into.
+        """
+        sample = sample_of(example)
+        draw = None if epoch == VALIDATION_EPOCH else Draw(self.seed).stream("tokenize").at(sample, epoch)
+        pieces = {}
+        for name, record in example.items():
+            try:
+                pieces[name] = self.tokenizers[name].tokenize(record.raw, draw)
+            except BadRecord:
+                raise
+            except (ValueError, OSError) as error:
+                raise BadRecord(record.path, record.record, str(error)) from error
+        return Sample(pieces, sample, epoch, {"example": example, "draw": draw})
+
+
+def _parts(example: Example) -> list[Example]:
+    """Itself, or the two records of a pair."""
+    name, record = next(iter(example.items()))
+    found = parts(record)
+    return [example] if len(found) == 1 else [{name: part} for part in found]
+
+
+class Loader(DataLoader[StepBatch]):
+    """Raises what a worker could not do as the worker raised it."""
+
+    def __iter__(self) -> Iterator[StepBatch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
+
+
+class Steps(IterableDataset[StepBatch]):
+    """This process's share of every optimiser step, endlessly; with workers, each makes every so-manieth step."""
+
+    def __init__(self, data: Data, rank: int, world: int, cursor: dict[str, int]):
+        self.sources = data.sources("train")
+        self.mixture = Mixture(self.sources, data.tokens_per_batch, data.seed)
+        self.rank, self.world, self.cursor = rank, world, cursor
+        self.most, self.seed = data.max_tokens_per_rank, data.seed
+        self._pack = data.packer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "mixture": self.mixture.tokens_per_batch}  # it remembers orders, and those stay here
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.mixture = Mixture(self.sources, state["mixture"], self.seed)
+
+    def plans(self) -> Iterator[Plan]:
+        return self.mixture.batches(self.cursor)
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        worker = torch.utils.data.get_worker_info()
+        mine, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for number, plan in enumerate(self.plans()):
+            if number % workers == mine:
+                try:
+                    batch = self.batch(plan)
+                except ValueError as error:
+                    if worker is None:
+                        raise
+                    yield error  # type: ignore[misc]  # the loader raises it; torch would wrap it in a traceback
+                    return
+                yield batch
+
+    def batch(self, plan: Plan) -> StepBatch:
+        """Tokenise and pack this process's share of a plan."""
+        share = deal(plan.items, self.world, self.most)[self.rank]
+        return StepBatch(tuple(self._packed(items) for items in share), plan.cursor)
+
+    def _packed(self, items: Sequence[Item]) -> Tokens:
+        return self._pack([self.sources[i.source].examples[i.index] for i in items], [i.epoch for i in items])
+
+
+class Held(torch.utils.data.Dataset[StepBatch]):
+    """This process's share of the validation records, in batches of at most the training budget of one process.
+
+    Args:
+        data: read. rank, world: this process and how many there are. split: of which the records are.
+    """
+
+    def __init__(self, data: Data, rank: int, world: int, split: str = "validation"):
+        self.data = data
+        budget = data.max_tokens_per_rank or -(-data.tokens_per_batch // world)
+        self.batches: list[list[Example]] = []
+        for source in data.sources(split):
+            room = 0
+            mine = range(rank, len(source.examples), world)
+            for i in sorted(mine, key=lambda i: (source.lengths[i], i)):
+                if source.lengths[i] > room:
+                    self.batches.append([])
+                    room = max(budget, source.lengths[i])
+                self.batches[-1].append(source.examples[i])
+                room -= source.lengths[i]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> StepBatch:
+        return StepBatch((self.data.pack(self.batches[number]),))

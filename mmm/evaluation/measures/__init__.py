@@ -1,0 +1,1 @@
+"""One measure a file, a function ``measure`` each; found by scanning, never listed here."""

@@ -1,0 +1,1 @@
+"""One kind of data a file, a function ``read`` each; found by scanning, never listed here."""

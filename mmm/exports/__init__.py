@@ -1,0 +1,1 @@
+"""What a model is written as, one format a file; ``mmm.export`` chooses."""
