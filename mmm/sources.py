@@ -142,7 +142,8 @@ def _foreign(original: Original) -> Source:
     links = architecture.links(original.config, theirs.keys())
     state = {f"model.{name}": tensor for name, tensor in convert(theirs, links).items()}
     used = {name for link in links for name in link.theirs}
-    notes = [f"not used: {', '.join(sorted({*original.skipped, *(theirs.keys() - used)}))}"]
+    unused = sorted({*original.skipped, *(theirs.keys() - used)})
+    notes = [*([f"not used: {', '.join(unused)}"] if unused else []), *architecture.notes(original)]
     source = Source(original.source, values, architecture.assets(original), state, notes, original, architecture)
     check(source.loaded(), original, architecture)
     return source

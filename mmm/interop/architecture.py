@@ -73,6 +73,10 @@ class Architecture(ABC):
             ValueError: where a file that is needed (a tokenizer) is missing; names it.
         """
 
+    def notes(self, original: Original) -> list[str]:
+        """What is not taken over though the configuration names it (a dropout that has no place here), for people."""
+        return []
+
     @abstractmethod
     def links(self, config: Mapping[str, Any], names: Set[str]) -> list[Link]:
         """Every parameter of theirs that has one of ours.
