@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from . import plugins
 from .core.errors import BadRecipe
-from .core.modality import Assets
+from .core.modality import Assets, Modality
 from .core.model import Model
 from .sources import Source, open_source
 
@@ -148,6 +149,12 @@ class Pretrained:
         """The source's parameters that can have a place in this model."""
         given = {n: t for n, t in self.state.items() if not n.startswith("heads.task/")}  # another task, other labels
         names = list(self.source.values["model"]["modalities"])
+        for name in model.names:
+            modality = model.modalities[name]
+            assert isinstance(modality, Modality)
+            added = modality.extended()
+            if added and name not in self.new and modality.assets() != self.source.assets.get(f"modalities/{name}"):
+                given = {n: _taller(n, t, name, added) for n, t in given.items()}
         vectors, ours = given.pop("modality_vector.weight", None), model.modality_vector
         if vectors is not None and ours is not None and vectors.shape[1] == ours.weight.shape[1]:
             rows = ours.weight.detach().clone()
@@ -171,6 +178,19 @@ class Pretrained:
         shown = [f"{n} is {shape(ours, n)} here and {shape(given, n)} there" for n in faults[:3]]
         rest = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         return "; ".join(shown) + rest + ". Leave model.modalities and model.encoder out of the recipe to take the source's"
+
+
+def _taller(name: str, table: Tensor, modality: str, added: Mapping[int, Sequence[int]]) -> Tensor:
+    """A table with a row an id, with rows for the ids that were added: each the mean of those it was read as before."""
+    of_ids = name.startswith(f"modalities.{modality}.embedding") or (
+        name.startswith(f"heads.{modality}/") and name.rpartition(".")[2] in ("weight", "bias") and ".transform" not in name
+    )
+    if not of_ids:
+        return table
+    grown = torch.cat([table, table.new_zeros(max(0, max(added) + 1 - len(table)), *table.shape[1:])])
+    for i, old in added.items():
+        grown[i] = table[list(old)].mean(0)
+    return grown
 
 
 def _plain_state(source: Source) -> dict[str, Tensor]:

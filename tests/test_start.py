@@ -220,3 +220,26 @@ def test_a_cloze_takes_the_kind_of_its_head_from_the_source(home, tmp_path):
     recipe = {**recipe, "init_from": str(source), "model": {"objective": {"class_path": "Cloze", "init_args": cloze}}}
     values = read(save(tmp_path / "cloze.yaml", recipe)).values
     assert values["model"]["objective"]["init_args"]["head"] == "tied"
+
+
+def test_a_vocabulary_grows_and_its_old_rows_stay(home, tmp_path):
+    words = ["--model.modalities.text.init_args.extra", "6", "--model.objective.init_args.heads.text", "tied"]
+    still = {"lr": 0.0, "weight_decay": 0.0}
+    path = save(tmp_path / "on.yaml", further(home, optimizer=still))
+    folder = run(path, words, run_dir=str(tmp_path / "on"))
+    here, there = load(folder), load(home / "out")
+    tokenizer, before = here.modalities["text"].tokenizer, there.modalities["text"].tokenizer
+    rows, old_rows = here.model.modalities["text"].embedding.weight, there.model.modalities["text"].embedding.weight
+    assert 0 < tokenizer.size - before.size <= 6
+    assert torch.equal(rows[: before.size], old_rows)
+    for i, old in tokenizer.added.items():
+        torch.testing.assert_close(rows[i], old_rows[old].mean(0))
+        assert len(old) > 1
+    text = "the encoder of a layout"
+    assert len(here.piece(text)[1]) < len(there.piece(text)[1])
+    assert tokenizer.detokenize(here.piece(text)[1].content) == text
+
+    again = save(tmp_path / "again.yaml", {**further(home, optimizer=still), "init_from": str(folder)})
+    further_on = load(run(again, run_dir=str(tmp_path / "again")))
+    assert torch.equal(further_on.model.modalities["text"].embedding.weight, rows)
+    assert further_on.modalities["text"].tokenizer.size == tokenizer.size

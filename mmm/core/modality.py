@@ -130,6 +130,18 @@ class Modality(nn.Module, ABC):
     def restore(self, assets: Assets) -> None:
         """Take up what ``fit`` learned. Called on every rank, on resume and on load."""
 
+    def extend(self, records: Sequence[Record]) -> bool:
+        """After ``restore`` of a pretrained model's assets, once on rank 0 of a fresh run: learn what the recipe asks besides.
+
+        Returns:
+            Whether anything was added, so that ``assets`` are to be kept anew. Nothing by default.
+        """
+        return False
+
+    def extended(self) -> dict[int, list[int]]:
+        """Ids that ``extend`` added, each with the old ones it was read as before: its row begins as their mean."""
+        return {}
+
     @abstractmethod
     def build(self, width: int) -> None:
         """Make the parameters for an encoder of this width."""

@@ -133,6 +133,10 @@ class Training(LightningModule):
                 given = self.start.assets(address) if self.start is not None else None
                 if given is None:
                     part.fit(records(name))
+                else:
+                    part.restore(given)
+                    if isinstance(part, Modality) and part.extend(records(name)):
+                        given = None
                 write_assets(place, part.assets() if given is None else given)
             self.trainer.strategy.barrier()
             self.assets[address] = read_assets(place)

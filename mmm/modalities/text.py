@@ -20,7 +20,7 @@ from mmm.core.tokens import Piece
 from mmm.modalities._frame import frames
 from mmm.modalities._ids import Embedding, IdModality, Positions, Window
 from mmm.modalities._texts import fault_of, json_rows, pieces, stretches, table_rows
-from mmm.modalities._vocabulary import FRAME, SPECIALS, Algorithm, pretrained_tokenizer, train
+from mmm.modalities._vocabulary import FRAME, SPECIALS, Algorithm, extend, pretrained_tokenizer, train
 
 if TYPE_CHECKING:
     import tokenizers
@@ -56,6 +56,7 @@ class TextTokenizer(Tokenizer):
         self.window = Window(max_length - 2, "text of {} tokens")
         self.model: tokenizers.Tokenizer | None = None
         self.roles: dict[str, str] = {}
+        self.added: dict[int, list[int]] = {}
 
     def fit(self, records: Sequence[Record]) -> None:
         """Train the vocabulary on the records' texts, or load the pretrained one."""
@@ -68,7 +69,8 @@ class TextTokenizer(Tokenizer):
             self._set(train(texts, self.algorithm, self.vocabulary), SPECIALS)
 
     def assets(self) -> Assets:
-        return {"tokenizer.json": self._ready().to_str().encode(), "specials.json": json.dumps(self.roles).encode()}
+        found = {"tokenizer.json": self._ready().to_str().encode(), "specials.json": json.dumps(self.roles).encode()}
+        return found | ({"added.json": json.dumps(self.added).encode()} if self.added else {})
 
     def restore(self, assets: Assets) -> None:
         import tokenizers
@@ -77,7 +79,13 @@ class TextTokenizer(Tokenizer):
             model = tokenizers.Tokenizer.from_str(assets["tokenizer.json"].decode())
         except Exception as error:  # the library raises nothing more special
             raise ValueError(f"tokenizer.json is no tokenizer that can be read: {error}") from error
+        self.added = {int(i): old for i, old in json.loads(assets.get("added.json", b"{}")).items()}
         self._set(model, json.loads(assets["specials.json"]))
+
+    def extend(self, texts: Sequence[str], extra: int) -> None:
+        """Add words of these texts to the vocabulary; see ``Text``."""
+        self.added = extend(self._ready(), texts, extra)
+        self._set(self._ready(), self.roles)
 
     def _load_pretrained(self, pretrained: str) -> None:
         self._set(*pretrained_tokenizer(pretrained))
@@ -114,6 +122,8 @@ class TextTokenizer(Tokenizer):
         if self.model is None and self.pretrained is None:
             return self.vocabulary
         ids = max(self._ready().get_vocab().values()) + 1
+        if self.added:
+            return max(self.rows or 0, ids)
         if self.rows is not None and self.rows < ids:
             raise BadRecipe(f"Text(embedding.rows={self.rows}): the vocabulary has {ids} ids; it belongs to another model")
         return self.rows or ids
@@ -253,9 +263,11 @@ class Text(IdModality):
         record_words: words of a record of a .txt file, at least; about twice as many at most.
         field: key or column of the text in .jsonl and table files.
         embedding: token types, factorised or padded tables, and what else published models have.
+        extra: with ``init_from``, at most so many words of the recipe's own texts are added to the pretrained vocabulary: those
+            that shorten them most. The row of each begins as the mean of the rows it was read as (arXiv:2109.04607).
     """
 
-    adjustable = ("max_length", "unit", "record_words", "field")
+    adjustable = ("max_length", "unit", "record_words", "field", "extra")
 
     def __init__(
         self,
@@ -270,15 +282,19 @@ class Text(IdModality):
         record_words: int = 64,
         field: str = "text",
         embedding: Embedding | None = None,
+        extra: int = 0,
     ):
         super().__init__(positions, norm, eps, embedding)
         least = 256 + len(SPECIALS) if algorithm == "bpe" else len(SPECIALS) + 1
         if pretrained is None and vocabulary < least:
             raise BadRecipe(f"Text(vocabulary={vocabulary}): {algorithm} needs {least} or more (its alphabet and the specials)")
+        if extra < 0:
+            raise BadRecipe(f"Text(extra={extra}): needs 0 or more")
         if max_length < 3:
             raise BadRecipe(f"Text(max_length={max_length}): needs 3 or more: [CLS], a token, [SEP]")
         if record_words < 1:
             raise BadRecipe(f"Text(record_words={record_words}): needs 1 or more")
+        self.extra = extra
         rows, types = self.settings.rows, self.settings.types
         self.tokenizer: TextTokenizer = TextTokenizer(
             vocabulary, algorithm, pretrained, max_length, unit, record_words, field, rows, types
@@ -286,6 +302,16 @@ class Text(IdModality):
 
     def fit(self, records: Sequence[Record]) -> None:
         self.tokenizer.fit(records)
+
+    def extend(self, records: Sequence[Record]) -> bool:
+        """Once: what a run has extended is as it is for the runs that begin from it."""
+        if not self.extra or self.tokenizer.added:
+            return False
+        self.tokenizer.extend([text for r in records for text in _texts(r.raw)], self.extra)
+        return True
+
+    def extended(self) -> dict[int, list[int]]:
+        return self.tokenizer.added
 
 
 def _texts(raw: str | tuple[str, str]) -> tuple[str, ...]:
