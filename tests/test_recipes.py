@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from mmm.recipe import read
 ROOT = Path(__file__).parent.parent / "recipes"
 RECIPES = {str(p.relative_to(ROOT)): p for p in sorted(ROOT.rglob("*.yaml"))}
 
-WHOLE = [name for name in RECIPES if not name.startswith("finetune/")]
-"""Recipes that need no pretrained model; the others are run in test_task.py."""
+WHOLE = [name for name in RECIPES if "init_from" not in (at := yaml.load(RECIPES[name])) and "modalities" in at["model"]]
+"""Recipes that need no pretrained model."""
+TASKS = [name for name in RECIPES if name.startswith("tasks/") and name not in WHOLE]
+"""Recipes of standard tasks, each from a model it names; those of finetune/ are run in test_task.py."""
 
 SMALL: dict[str, Any] = {
     "width": 16,
@@ -119,3 +122,40 @@ def test_it_trains(name, tmp_path, monkeypatch):
     assert all(math.isfinite(float(row["total"])) for row in rows)
     assert {row["term"].split("/")[0] for row in rows} == set(recipe["model"]["modalities"])
     assert not (tmp_path / "data").exists(), "no card is touched where one's own files are given"
+
+
+def weights(source: str, folder: Path) -> str:
+    """A small model in the place of the one a task begins from: by the recipe that leaves it, or by a text model."""
+    first = next((n for n in RECIPES if source == f"runs/{Path(n).stem}"), "text/bert-tiny.yaml")
+    if not (folder / "runs" / "source").exists():
+        done = mmm("run", save(folder / "source.yaml", small(first, folder)), "--run_dir", folder / "runs" / "source")
+        assert done.status == 0, done.err
+    return str(folder / "runs" / "source")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_trains_from_its_model(name, tmp_path, monkeypatch):
+    from tasks import halves, protein, table
+
+    monkeypatch.chdir(tmp_path)
+    recipe = shrunk(yaml.load(RECIPES[name]))
+    ((modality, _),) = recipe["data"]["files"].items()
+    numbers, rng = random.Random(0), random.Random(1)
+    rows = {
+        "Tag": lambda r: "".join(numbers.choices("HEC-", k=len(r))),
+        "Regress": lambda r: str(round(numbers.random(), 3)),
+    }
+    objective = recipe["model"]["objective"]
+    kind = objective if isinstance(objective, str) else objective["class_path"]
+    if kind in rows:
+        found = [protein(rng) for _ in range(60)]
+        files = table(tmp_path / "data" / "task.csv", [(r, rows[kind](r)) for r in found])
+    else:
+        files = halves(tmp_path / "data", modality)
+    recipe |= {"init_from": weights(recipe["init_from"], tmp_path), "data": {"files": {modality: files}, "validation": 0.3}}
+    recipe["data"]["tokens_per_batch"] = 1024
+    recipe["trainer"] = {"max_steps": 2, "accelerator": "cpu"}
+    done = mmm("run", save(tmp_path / "task.yaml", recipe), "--run_dir", "out")
+    assert done.status == 0, done.err
+    task = json.loads((tmp_path / "out" / "summary.json").read_text())["task"]
+    assert task["low"] <= task["value"] <= task["high"]

@@ -142,7 +142,9 @@ class Training(LightningModule):
             self.assets[address] = read_assets(place)
             part.restore(self.assets[address])
 
-        with torch.random.fork_rng(devices=[]):
+        # The trainer may have made its device the default; what is fitted works on the host, and weights that are drawn there
+        # are the same for every device.
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.draw.stream("init").seed())
             self.build(settle)
 
