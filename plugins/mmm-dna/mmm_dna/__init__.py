@@ -1,0 +1,1 @@
+"""DNA for mmm: nucleotides, k-mers or BPE; FASTA in; both strands."""

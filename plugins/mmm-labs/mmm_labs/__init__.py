@@ -1,0 +1,1 @@
+"""Laboratory values for mmm: a modality (``Labs``) and two targets on one token (``LabCode``, ``LabValue``)."""

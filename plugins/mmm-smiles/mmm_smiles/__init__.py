@@ -1,0 +1,1 @@
+"""Molecules for mmm: SMILES by atoms, exact both ways; validity and random forms by RDKit where it is installed."""
