@@ -19,8 +19,8 @@ FORMS = {
     "text": {"vocabulary": 270, "max_length": 96, "norm": True, "positions": "learned", "embedding": {"types": 2}},
     "image": {**IMAGE, "positions": "learned"},
     "audio": {
-        **{"front_end": "waveform", "rate": 4000, "max_seconds": 0.6},
-        **{"conv_width": 16, "conv_norm": "group", "positions": "conv"},
+        **{"front_end": "waveform", "rate": 4000, "max_seconds": 0.6, "mels": 8},
+        **{"conv_width": 16, "conv_norm": "group", "conv_kernels": [10, 20], "conv_strides": [5, 16], "positions": "conv"},
     },
     "protein": {"max_length": 64, "embedding": {"rescale": 0.12}},
 }

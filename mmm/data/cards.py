@@ -1,6 +1,7 @@
 """Data cards: what a data set is, where it comes from, what may be done with it, and where its files lie here.
 
-A card is ``data_cards/<name>.yaml`` (schema: ``data_cards/README.md``); its data lie in ``<data root>/<name>/``.
+A card is ``data_cards/<name>.yaml`` (schema: ``data_cards/README.md``), here or in a plugin's package; its data lie in
+``<data root>/<name>/``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 import mmm
 from mmm.core.errors import BadRecipe, did_you_mean
-from mmm.data.prepare import SUMS, files_in, prepare, sha256
+from mmm.data.packages import Package, packages
+from mmm.data.prepare import SUMS, files_in, prepare, preparers, sha256
 from mmm.data.schema import read, share
 
 log = logging.getLogger("mmm")
@@ -25,7 +27,7 @@ class Card:
     """One data set.
 
     Args:
-        path: the card's file.
+        path: the card's file. home: the plugin it came with, None where that is mmm itself or the user.
         name: lower case, with hyphens; the name of the file and of the data's folder.
         modalities: one, or those that make a pair.
         source: ``url`` and ``citation``.
@@ -39,6 +41,7 @@ class Card:
     """
 
     path: Path
+    home: Package | None
     name: str
     title: str
     modalities: tuple[str, ...]
@@ -114,7 +117,7 @@ class Card:
             return f"is there: {self.root()}"
         if self.preparer is None:
             raise BadRecipe(f"card {self.name!r}: the data are fetched by hand, into {self.root()}:\n\n{self.manual}")
-        summary = prepare(self.preparer, self.args, self.root())
+        summary = prepare(self.preparer, self.args, self.root(), self.home)
         for problem in self.verify():
             log.warning("card %r: %s", self.name, problem)
         return summary
@@ -145,35 +148,53 @@ def find_cards() -> dict[str, Path]:
     """The file of every card, by name.
 
     Raises:
-        BadRecipe: ``MMM_CARDS`` names no folder, or two cards have one name.
+        BadRecipe: ``MMM_CARDS`` names no folder, or it has a card whose name is taken.
     """
-    found: dict[str, Path] = {}
-    for folder in _folders():
-        for path in sorted(folder.glob("*.yaml")):
-            if path.stem in found:
-                raise BadRecipe(f"two cards are called {path.stem!r}: {found[path.stem]} and {path}; rename one")
-            found[path.stem] = path
-    return dict(sorted(found.items()))
+    found = _found()
+    for name, places in found.items():
+        own = [path for path, home in places if home is None]
+        if len(own) > 1:
+            raise _two(name, own)
+    return {name: places[0][0] for name, places in sorted(found.items())}
 
 
 def load_card(name: str) -> Card:
     """The card of this name.
 
     Raises:
-        BadRecipe: there is none, or it does not follow the schema.
+        BadRecipe: there is none, there are two, or it does not follow the schema.
     """
     cards = find_cards()
     if name not in cards:
-        raise BadRecipe(f"unknown data card {name!r}. {did_you_mean(name, cards)}")
-    return Card(path=cards[name], **read(cards[name]))
+        raise BadRecipe(f"unknown data card {name!r}. {did_you_mean(name, cards)} A plugin's card needs that package.")
+    places = _found()[name]
+    if len(places) > 1:  # packages are not held up by what others bring along
+        raise _two(name, [path for path, _ in places])
+    ((path, home),) = places
+    return Card(path=path, home=home, **read(path, preparers(home)))
 
 
-def _folders() -> list[Path]:
-    """Where cards are looked for. Cards of other packages would be one more line here."""
-    home = Path(mmm.__file__).parent
-    folders = [f for f in (home.parent / "data_cards", home / "data_cards") if f.is_dir()][:1]
+def _two(name: str, paths: list[Path]) -> BadRecipe:
+    return BadRecipe(f"two cards are called {name!r}: {paths[0]} and {paths[1]}; rename one")
+
+
+def _found() -> dict[str, list[tuple[Path, Package | None]]]:
+    """(file, plugin it came with) of the cards of each name."""
+    found: dict[str, list[tuple[Path, Package | None]]] = {}
+    for folder, home in _folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, []).append((path, home))
+    return found
+
+
+def _folders() -> list[tuple[Path, Package | None]]:
+    """Where cards are looked for: here, in the user's own folder, in the packages of plugins."""
+    here = Path(mmm.__file__).parent
+    folders: list[tuple[Path, Package | None]] = [
+        (f, None) for f in (here.parent / "data_cards", here / "data_cards") if f.is_dir()
+    ][:1]
     if own := os.environ.get("MMM_CARDS"):
         if not Path(own).expanduser().is_dir():
             raise BadRecipe(f"MMM_CARDS={own}: no such folder")
-        folders.append(Path(own).expanduser())
-    return folders
+        folders.append((Path(own).expanduser(), None))
+    return folders + [(folder, package) for package in packages() for folder in package.folders("data_cards")]

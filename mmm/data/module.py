@@ -154,7 +154,7 @@ class Data(LightningDataModule):
         examples: list[Example] = [
             {name: record}
             for path in paths
-            for record in (read_table(path, tokenizer) if is_table(path) else tokenizer.records(path))
+            for record in (read_table(path, tokenizer) if is_table(path, tokenizer) else tokenizer.records(path))
         ]
         if not examples:
             raise BadRecipe(f"no {name} record in {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}")

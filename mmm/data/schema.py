@@ -10,7 +10,6 @@ from typing import Any
 
 from mmm import yaml
 from mmm.core.errors import BadRecipe, did_you_mean
-from mmm.data.prepare import preparers
 
 SPLITS = ("train", "validation", "test")
 SIZES = ("records", "bytes", "words", "tokens", "hours", "residues")
@@ -20,8 +19,11 @@ _REQUIRED = (*_TEXTS, "source", "size", "splits", "files", "checksum", "prepare"
 _OPTIONAL = ("modality", "modalities", "checksum_note", "archives")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, preparers: Collection[str]) -> dict[str, Any]:
     """The fields of the card in a file, by the names that ``Card`` has for them.
+
+    Args:
+        preparers: the names of those that can make its data.
 
     Raises:
         BadRecipe: it does not follow the schema; names the file, the key and what was expected.
@@ -33,7 +35,7 @@ def read(path: Path) -> dict[str, Any]:
         raise BadRecipe(f"{path}: name: {texts['name']!r}: expected the file's own name, in lower case with hyphens")
     return {
         **texts,
-        **_how(path, raw["prepare"]),
+        **_how(path, raw["prepare"], preparers),
         **_splits(path, raw["splits"], raw["files"]),
         **_checksum(path, raw["checksum"], raw.get("checksum_note")),
         "modalities": _modalities(path, raw),
@@ -146,12 +148,12 @@ def _sums(path: Path, key: str, value: Any) -> dict[str, str]:
     return {_inside(path, key, file): digest for file, digest in sums.items()}
 
 
-def _how(path: Path, value: Any) -> dict[str, Any]:
+def _how(path: Path, value: Any, preparers: Collection[str]) -> dict[str, Any]:
     how = _mapping(path, "prepare", value)
     if "manual" in how:
         _keys(path, "prepare", how, ("manual",))
         return {"preparer": None, "args": {}, "manual": _text(path, "prepare.manual", how["manual"])}
     _keys(path, "prepare", how, ("preparer",), ("args", "manual"))
-    if how["preparer"] not in preparers():
-        raise BadRecipe(f"{path}: prepare.preparer: {how['preparer']!r}. {did_you_mean(how['preparer'], preparers())}")
+    if how["preparer"] not in preparers:
+        raise BadRecipe(f"{path}: prepare.preparer: {how['preparer']!r}. {did_you_mean(how['preparer'], preparers)}")
     return {"preparer": how["preparer"], "args": _mapping(path, "prepare.args", how.get("args", {})), "manual": None}

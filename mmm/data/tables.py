@@ -36,9 +36,16 @@ def parts(record: Record) -> tuple[Record, ...]:
     return (record.raw.first, record.raw.second) if isinstance(record.raw, Pair) else (record,)
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file is a table, by its ending."""
-    return path.name.lower().endswith(SUFFIXES)
+def is_table(path: Path, tokenizer: Tokenizer) -> bool:
+    """Whether a file is a table of records, by its ending. A tokenizer may read that ending itself (a column a value): then it
+    is one where its header has the column ``record``."""
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES):
+        return False
+    if not name.endswith(tuple(tokenizer.suffixes)):
+        return True
+    _, header = next(_lines(path), (0, []))
+    return RECORD in (cell.strip() for cell in header)
 
 
 def read_table(path: Path, tokenizer: Tokenizer) -> Iterator[Record]:

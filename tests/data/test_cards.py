@@ -47,6 +47,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SHIPPED = sorted(name for name, path in find_cards().items() if path.parent == Path(__file__).parents[2] / "data_cards")
+"""Those of plugins that are installed here, too, are not ours to test."""
+
+
 def changed(home: Path, old: str, new: str) -> Card:
     assert old in CARD
     (home / "cards" / "toy.yaml").write_text(CARD.replace(old, new))
@@ -59,7 +63,7 @@ def run(*words: str) -> int:
     return command.main(parser.parse_args(words))
 
 
-@pytest.mark.parametrize("name", sorted(find_cards()))
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_card_follows_the_schema(name: str) -> None:
     card = load_card(name)
     assert card.name == name
@@ -70,7 +74,7 @@ def test_every_card_follows_the_schema(name: str) -> None:
 
 
 def test_the_embedded_cards_are_there() -> None:
-    offline = {c.modality for c in map(load_card, find_cards()) if c.preparer}
+    offline = {c.modality for c in map(load_card, SHIPPED) if c.preparer}
     assert offline == {"text", "image", "audio", "protein"}
 
 

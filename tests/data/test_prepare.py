@@ -48,7 +48,8 @@ def documents(read_once: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_preparer_is_tested_and_has_a_card() -> None:
-    assert set(preparers()) == set(NEEDS) == {c.preparer for c in map(load_card, find_cards()) if c.preparer}
+    shipped = [load_card(n) for n, path in find_cards().items() if path.parent == Path(__file__).parents[2] / "data_cards"]
+    assert set(preparers()) == set(NEEDS) == {c.preparer for c in shipped if c.preparer}
 
 
 @pytest.mark.parametrize("preparer", sorted(NEEDS))

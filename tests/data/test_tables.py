@@ -11,7 +11,7 @@ from tasks import MAKE, table
 from mmm.core.errors import BadRecipe, BadRecord
 from mmm.data.mixture import sample_of
 from mmm.data.module import Data
-from mmm.data.tables import Pair, read_table
+from mmm.data.tables import Pair, is_table, read_table
 
 TEXT = MAKE["text"]().tokenizer
 PROTEIN = MAKE["protein"]().tokenizer
@@ -155,6 +155,22 @@ def test_a_table_in_a_folder_of_records_is_not_one_of_them(tmp_path):
     (tmp_path / "p.fasta").write_text("".join(f">p{i}\n{r}\n" for i, (r, _) in enumerate(rows(30))))
     table(tmp_path / "labels.csv", rows(5))
     assert len(data(str(tmp_path), validation=0.3).records("protein", "train")) <= 30
+
+
+class Columns(type(PROTEIN)):
+    """Reads tables of its own, a column a value."""
+
+    suffixes = (*PROTEIN.suffixes, ".csv")
+
+
+def test_a_tokenizer_may_read_tables_of_its_own(tmp_path):
+    own, columns = tmp_path / "own.csv", Columns(32)
+    for header, of_records in (("a,b", False), ("id, record ,b", True), ("", False)):
+        own.write_text(f"{header}\n1,2,3\n")
+        assert is_table(own, columns) == of_records
+        assert is_table(own, PROTEIN)
+    assert is_table(tmp_path / "there_is_none.tsv", columns)
+    assert not is_table(tmp_path / "p.fasta", columns)
 
 
 def test_a_pair_is_two_segments_of_one_group(tmp_path):

@@ -1,5 +1,8 @@
 """Preparers: each module here makes one data set, offline, from what pip installed.
 
+For the cards of a plugin, so does each module of the folder ``prepare`` in its package, by its name, or the one file
+``prepare.py`` there, as ``PACKAGE.prepare``.
+
 A preparer is a function ``prepare(folder, **args) -> str`` that fills an empty folder, with the same bytes every time, and
 returns a line about what it kept and dropped. It reads the data files of a wheel and never imports the wheel's package.
 """
@@ -21,14 +24,22 @@ from pathlib import Path
 from typing import Any
 
 from mmm.core.errors import BadRecipe, did_you_mean
+from mmm.data.packages import Package
 
 SUMS = "SHA256SUMS"
 """The sha256 of every file of a prepared folder; ``sha256sum -c SHA256SUMS`` reads it too."""
 
 
-def preparers() -> list[str]:
-    """The names of the preparers."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+def preparers(home: Package | None = None) -> dict[str, str]:
+    """The module of every preparer, by its name; those of a plugin go before ours for its own cards."""
+    found = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)}
+    for module, file in home.modules() if home else ():
+        within, _, name = module.rpartition(".")
+        if home and within == f"{home.name}.prepare":
+            found[name] = module
+        elif home and module == f"{home.name}.prepare" and file.name == "prepare.py":
+            found[module] = module
+    return {name: module for name, module in sorted(found.items()) if not name.startswith("_")}
 
 
 def wheel(package: str, requirement: str) -> Path:
@@ -50,23 +61,30 @@ def wheel(package: str, requirement: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def prepare(preparer: str, args: Mapping[str, Any], folder: Path) -> str:
+def prepare(preparer: str, args: Mapping[str, Any], folder: Path, home: Package | None = None) -> str:
     """Make ``folder`` whole or not at all: it is filled under another name and then renamed, in place of an older one.
 
     Args:
         preparer: one of ``preparers()``.
         args: its arguments.
         folder: what is made. Its ``SHA256SUMS`` is written last.
+        home: the plugin whose card it is.
 
     Returns:
         The preparer's own line about what it kept and dropped.
 
     Raises:
-        BadRecipe: an unknown preparer or argument, or a wheel that is not installed.
+        BadRecipe: an unknown preparer or argument, a wheel that is not installed, a plugin that cannot be imported.
     """
-    if preparer not in preparers():
-        raise BadRecipe(f"unknown preparer {preparer!r}. {did_you_mean(preparer, preparers())}")
-    function = importlib.import_module(f"{__name__}.{preparer}").prepare
+    modules = preparers(home)
+    if preparer not in modules:
+        raise BadRecipe(f"unknown preparer {preparer!r}. {did_you_mean(preparer, modules)}")
+    try:
+        function = importlib.import_module(modules[preparer]).prepare
+    except Exception as error:
+        if home is None:
+            raise
+        raise BadRecipe(f"the preparer {preparer} of the package {home.distribution} cannot be imported: {error!r}") from error
     known = list(inspect.signature(function).parameters)[1:]
     for arg in args.keys() - set(known):
         raise BadRecipe(f"the preparer {preparer} has no argument {arg!r}. {did_you_mean(arg, known)}")
