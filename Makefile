@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 WEIGHTS := $(VENV)/.weights
 
-.PHONY: run test soak setup weights lint clean
+.PHONY: run test plugins soak setup weights lint clean
 
 run: setup
 	@if [ -e runs/quickstart/summary.json ]; then \
@@ -20,6 +20,11 @@ run: setup
 
 test: setup weights
 	$(BIN)/python -m pytest -m "not slow"
+
+# The packages in plugins/, installed beside mmm, and each one's own tests.
+plugins: setup
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation $(foreach p,$(wildcard plugins/mmm-*),-e $(p))
+	for p in plugins/mmm-*; do (cd $$p && ../../$(BIN)/python -m pytest -q -p no:cacheprovider --rootdir . tests) || exit 1; done
 
 soak: setup weights
 	$(BIN)/python -m pytest

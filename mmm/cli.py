@@ -1,4 +1,4 @@
-"""The command line: ``mmm run|check|list|show|masks|export|eval|data|doctor|completion``, and ``lightning run``.
+"""The command line: ``mmm run|grow|check|list|show|masks|export|eval|data|doctor|completion|new|plugin`` and ``lightning run``.
 
 Nothing heavy is imported before a command is known, so help and completion answer at once.
 """
@@ -39,6 +39,39 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint_every", type=_positive, metavar="STEPS", help="steps between checkpoints (default: a tenth of the run)"
     )
     run.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
+
+    grow = commands.add_parser(
+        "grow",
+        help="add modalities to a trained model",
+        description="Add modalities to a trained model. Of each recipe, what it says of NAME is taken (class, masking, "
+        "corruption, targets, head, data) and how it trains (optimizer, trainer, seed, batch); encoder and decoder are the "
+        "model's. Before the first step, DIR/step0 is written, the grown model as it begins, and the run goes on only where "
+        "its outputs for the old modalities are the same bits as before; after the last, the skill of each is measured again.",
+        epilog="The run sees the new data alone. Old data are mixed in by naming them: --body 0.1 --data.cards.CARD 1, or "
+        "--data.files.text FILES. Any key of the grown recipe can be overridden: --trainer.max_steps 100 --seed 1",
+    )
+    grow.add_argument("source", metavar="RUN", help="a run folder, a checkpoint, an exported folder, a hub name, ...")
+    grow.add_argument(
+        "--add", action="append", required=True, metavar="NAME=RECIPE", help="a recipe that describes the modality NAME"
+    )
+    grow.add_argument(
+        "--body",
+        default="frozen",
+        metavar="FACTOR",
+        help="on the learning rate of all the model had, e.g. 0.1 (default: frozen; nothing old changes, to the bit)",
+    )
+    grow.add_argument(
+        "--records",
+        action="append",
+        default=[],
+        metavar="NAME=FILES",
+        help="records of an old modality, to prove and measure on (default: the validation data of the run it was learned in)",
+    )
+    grow.add_argument("--run_dir", metavar="DIR", help="the run folder (default: runs/<RUN>-<NAME>)")
+    grow.add_argument("--resume", action="store_true", help="go on from the folder's newest checkpoint")
+    grow.add_argument("--devices", type=_positive, metavar="N", help="train one model on N processes")
+    grow.add_argument("--checkpoint_every", type=_positive, metavar="STEPS", help="steps between checkpoints")
+    grow.add_argument("--print_config", action="store_true", help="print the grown recipe and stop; mmm run takes it, too")
 
     check = commands.add_parser(
         "check",
@@ -93,13 +126,30 @@ def parser() -> argparse.ArgumentParser:
     )
     configure_eval(evaluation)
 
+    new = commands.add_parser(
+        "new", help="begin a plugin from a template", description="Write a small plugin that works, to make one's own of it."
+    )
+    new.add_argument("kind", nargs="?", help="what is to be new: modality")
+    new.add_argument("name", nargs="?", metavar="NAME", help="what recipes will call it, in snake_case")
+    new.add_argument("folder", nargs="?", metavar="DIR", help="an empty or new folder (default: mmm-NAME)")
+
+    plugin = commands.add_parser("plugin", help="check an installed plugin")
+    actions = plugin.add_subparsers(dest="action", required=True, metavar="ACTION")
+    conform = actions.add_parser(
+        "check",
+        help="the conformance kit over all it brings",
+        description="Run the conformance kit over everything that an installed plugin brings.",
+    )
+    conform.add_argument("name", metavar="NAME", help="its distribution (mmm-x), or its entry point")
+    conform.add_argument("--json", action="store_true", help="print JSON")
+
     from .data.command import configure
 
     configure(commands.add_parser("data", help="list, show, prepare and verify data cards"))
     commands.add_parser("doctor", help="report versions, floors, plugins and who owns `lightning`")
     completion = commands.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    for command in (run, check, masks, export, evaluation):
+    for command in (run, grow, check, masks, export, evaluation):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
@@ -135,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     args, rest = parser().parse_known_args(words)
-    if rest and args.command not in ("run", "check", "masks", "eval"):
+    if rest and args.command not in ("run", "grow", "check", "masks", "eval"):
         parser().error(f"unknown argument {rest[0]!r} of mmm {args.command}")
     if not logging.getLogger("mmm").handlers:
         handler = logging.StreamHandler()
@@ -175,6 +225,20 @@ def _command(args: argparse.Namespace, rest: list[str]) -> int:
         if int(os.environ.get("LOCAL_RANK", 0)) == 0:
             print(f"report: {folder / 'report.html'}")
         return 0
+    if args.command == "grow":
+        from .grow import compose, grow, report
+        from .yaml import dump
+
+        if args.print_config:
+            print(dump(compose(args.source, args.add, rest, args.body).values), end="")
+            return 0
+        folder = grow(
+            *(args.source, args.add, rest, args.body, args.records),
+            *(args.run_dir, args.resume, args.devices, args.checkpoint_every),
+        )
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            print(report(folder))
+        return 0
     if args.command == "check":
         from .check import check
 
@@ -184,6 +248,15 @@ def _command(args: argparse.Namespace, rest: list[str]) -> int:
         from .masks import command as masks
 
         return masks(args.recipe, rest, args.json, args.records)
+    if args.command == "new":
+        from .new import new
+
+        print(new(args.kind, args.name, args.folder))
+        return 0
+    if args.command == "plugin":
+        from .plugin_check import command as conform
+
+        return conform(args.name, args.json)
     if args.command == "data":
         from .data.command import main as data
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import plugins
@@ -49,19 +51,45 @@ def doctor() -> int:
         print("  esm           another package owns the import name `esm`; fair-esm cannot be used beside it")
         faults += 1
     print(_lightning_script())
-    for point in importlib.metadata.entry_points(group=plugins.GROUP):
-        try:
-            point.load()
-            print(f"plugin {point.name}: ok ({point.dist.name if point.dist else point.value})")
-        except Exception as error:
-            print(f"plugin {point.name}: cannot be imported ({error!r}); reinstall or remove {point.dist and point.dist.name}")
-            faults += 1
+    for line, well in _plugins():
+        print(line)
+        faults += not well
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     print(f"disk: {free:.0f} GiB free here")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         print(f"launcher: WORLD_SIZE={os.environ['WORLD_SIZE']}; give as many --devices")
     print("all well" if not faults else f"{faults} to mend")
     return int(bool(faults))
+
+
+def _plugins() -> Iterator[tuple[str, bool]]:
+    """(a line, whether all is well) on every plugin, and one on their names where two of them clash."""
+    wrong = plugins.faults()
+    for point in sorted(importlib.metadata.entry_points(group=plugins.GROUP), key=lambda p: p.name):
+        distribution = point.dist.name if point.dist else point.value
+        mend = f"reinstall or remove {distribution}; whatever does not name it runs all the same"
+        try:
+            point.load()
+            for module in _modules(point):
+                importlib.import_module(module)
+        except (Exception, SystemExit) as error:
+            yield f"plugin {point.name}: cannot be imported ({error!r}); {mend}", False
+            continue
+        fault = wrong.get(distribution)
+        yield (f"plugin {point.name}: {fault}; {mend}", False) if fault else (f"plugin {point.name}: ok ({distribution})", True)
+    try:
+        plugins.index()
+    except ValueError as error:
+        yield f"plugins: {error}; no recipe can be read until one of them is removed: pip uninstall", False
+
+
+def _modules(point: importlib.metadata.EntryPoint) -> list[str]:
+    """What a recipe would import of a plugin: the modules of the classes that can be named."""
+    try:
+        entries = [e for e in plugins.index().values() if point.dist and plugins.same(e.distribution, point.dist.name)]
+    except ValueError:
+        entries = []
+    return sorted({e.module for e in entries})
 
 
 def _lightning_script() -> str:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.metadata
-import importlib.util
+import logging
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from .core.errors import BadRecipe, did_you_mean
+from .data.packages import GROUP, packages, same
 
-GROUP = "mmm.plugins"
+__all__ = ["FAMILIES", "GROUP", "OURS", "Entry", "faults", "find", "index", "needed", "of_role", "require"]
+
+log = logging.getLogger("mmm")
+
+OURS = "mmm-pretrain"
 FAMILIES = ("modalities", "masking", "corruptions", "targets", "objectives", "encoders", "decoders", "adapters", "interop")
 
 
@@ -45,8 +49,8 @@ class Entry:
         """
         try:
             return getattr(importlib.import_module(self.module), self.name)  # type: ignore[no-any-return]
-        except Exception as error:
-            if self.distribution == "mmm-pretrain":
+        except (Exception, SystemExit) as error:
+            if self.distribution == OURS:
                 raise
             raise BadRecipe(f"{self.name} of the package {self.distribution} cannot be imported: {error!r}") from error
 
@@ -65,22 +69,29 @@ def _classes(path: Path) -> list[tuple[str, list[str], str]]:
 def _sources() -> list[tuple[str, str, Path]]:
     """(distribution, module, file) of everything that is scanned."""
     here = Path(__file__).parent
-    files = [
-        ("mmm-pretrain", f"mmm.{family}.{file.stem}", file)
-        for family in FAMILIES
-        for file in sorted((here / family).glob("*.py"))
-    ]
-    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda p: p.name):
-        package = point.value.partition(":")[0]
-        spec = importlib.util.find_spec(package.partition(".")[0])
-        if spec is None or not spec.submodule_search_locations:
-            continue  # declared, but its files are gone; `mmm doctor` reports it
-        root = Path(spec.submodule_search_locations[0])
-        distribution = point.dist.name if point.dist else package
-        for file in sorted(root.rglob("*.py")):
-            dotted = ".".join([package.partition(".")[0], *file.relative_to(root).with_suffix("").parts])
-            files.append((distribution, dotted.removesuffix(".__init__"), file))
-    return files
+    files = [(OURS, f"mmm.{family}.{file.stem}", file) for family in FAMILIES for file in sorted((here / family).glob("*.py"))]
+    return files + [(p.distribution, module, file) for p in packages() for module, file in p.modules()]
+
+
+@cache
+def _scanned() -> tuple[list[tuple[str, str, str, list[str], str]], dict[str, str]]:
+    """((distribution, module, *class) of all that is scanned; what is wrong with a distribution's files, by its name)."""
+    scanned, wrong = [], {}
+    for distribution, module, file in _sources():
+        try:
+            scanned += [(distribution, module, *c) for c in _classes(file)]
+        except (OSError, SyntaxError, ValueError) as error:
+            if distribution == OURS:
+                raise
+            wrong[distribution] = f"holds a file that is no Python: {file} ({error})"
+            log.warning("the package %s %s; what stands in it cannot be named in a recipe", distribution, wrong[distribution])
+    return scanned, wrong
+
+
+def faults() -> dict[str, str]:
+    """What is wrong with the files of installed plugins, by distribution; the rest of them can be used."""
+    gone = {p.distribution: f"is declared, but there is no package {p.name!r}: reinstall it" for p in packages() if not p.files}
+    return {**gone, **_scanned()[1]}
 
 
 @cache
@@ -91,13 +102,8 @@ def index() -> dict[str, Entry]:
         BadRecipe: where two packages claim one name.
     """
     here = Path(__file__).parent
-    scanned = []
-    for distribution, module, file in _sources():
-        try:
-            scanned += [(distribution, module, *c) for c in _classes(file)]
-        except (SyntaxError, UnicodeDecodeError) as error:
-            raise BadRecipe(f"the package {distribution} holds a file that is no Python: {file} ({error})") from error
-    core = [("mmm-pretrain", f"mmm.core.{f.stem}", *c) for f in sorted((here / "core").glob("*.py")) for c in _classes(f)]
+    scanned, _ = _scanned()
+    core = [(OURS, f"mmm.core.{f.stem}", *c) for f in sorted((here / "core").glob("*.py")) for c in _classes(f)]
     roles = {name: name for _, _, name, bases, _ in [*core, *scanned] if "ABC" in bases}
     entries: dict[str, Entry] = {}
     pending = [c for c in [*core, *scanned] if "ABC" not in c[3] and not c[2].startswith("_")]
@@ -139,3 +145,35 @@ def find(name: str, role: str | None, where: str) -> Entry:
     if role and entry.role != role:
         raise BadRecipe(f"{where}: {name} is a {entry.role}, but a {role} is needed here. {did_you_mean(bare, of_role(role))}")
     return entry
+
+
+def needed(value: Any) -> list[str]:
+    """The distributions, but for this one, of all classes that the values of a recipe name; sorted."""
+    if isinstance(value, dict):
+        own = index().get(str(value.get("class_path", "")).rpartition(".")[2])
+        found = {d for v in value.values() for d in needed(v)} | ({own.distribution} if own else set())
+    else:
+        found = {d for v in value for d in needed(v)} if isinstance(value, (list, tuple)) else set()
+    return sorted(found - {OURS})
+
+
+def require(wanted: Any, where: str) -> list[str]:
+    """The distributions that a recipe says it needs, as it calls them.
+
+    Args:
+        wanted: what stands under ``plugins``. where: the recipe, for the error.
+
+    Raises:
+        BadRecipe: it is no list of names, or one of them is not installed, or its files are gone; says what to do.
+    """
+    wanted = wanted or []
+    if not isinstance(wanted, list) or not all(isinstance(p, str) for p in wanted):
+        raise BadRecipe(f"{where}: plugins is {wanted!r}; expected a list of package names")
+    there = packages()
+    for package in wanted:
+        found = [p for p in there if same(package, p.distribution)]
+        if not found and not same(package, OURS):
+            raise BadRecipe(f"{where}: this recipe needs the package {package}, which is not installed: pip install {package}")
+        if found and not any(p.files for p in found):
+            raise BadRecipe(f"{where}: this recipe needs the package {package}, which {faults()[found[0].distribution]}")
+    return list(wanted)

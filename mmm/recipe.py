@@ -54,15 +54,28 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     adapter = next((value for key, value in reversed(pairs) if key == "adapter"), values.get("adapter"))
     for key, value in [*_rung(adapter, str(path)), *pairs]:
         set_value(values, key, value)
+    return settled(values, Path(path).stem, str(path))
+
+
+def settled(values: dict[str, Any], name: str, where: str, source: Source | None = None) -> Recipe:
+    """The recipe that these values make, with what ``init_from`` names taken from there.
+
+    Args:
+        values: as read. name: of the recipe. where: its file, for errors. source: what ``init_from`` names, if it is open.
+
+    Raises:
+        BadRecipe: naming the file, the place, the value and the choices.
+    """
     if values.get("init_from") is None:
-        return Recipe(Path(path).stem, resolve(values, str(path)))
+        return Recipe(name, resolve(values, where))
     from .start import begin, check_fit
 
-    _known(values, TOP, str(path), "")
-    values, source = begin(values, str(path))
-    values = resolve(values, str(path))
-    check_fit(values, source, str(path))
-    return Recipe(Path(path).stem, values, source)
+    _known(values, TOP, where, "")
+    plugins.require(values.get("plugins"), where)  # before what they hold is missed
+    values, source = begin(values, where, source)
+    values = resolve(values, where)
+    check_fit(values, source, where)
+    return Recipe(name, values, source)
 
 
 def ladder() -> dict[str, Any]:
@@ -118,24 +131,22 @@ def set_value(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
-    """Check every name of a recipe and fill in the defaults."""
+    """Check every name of a recipe and fill in the defaults, the packages of the classes it names among them."""
     from lightning.pytorch import Trainer
 
     from .core.training import Training
     from .data.module import Data
 
     _known(values, TOP, where, "")
-    wanted = values.get("plugins") or []
-    if not isinstance(wanted, list) or not all(isinstance(p, str) for p in wanted):
-        raise BadRecipe(f"{where}: plugins is {wanted!r}; expected a list of package names")
-    for package in wanted:
-        if package not in {e.distribution for e in plugins.index().values()}:
-            raise BadRecipe(f"{where}: this recipe needs the package {package}, which is not installed: pip install {package}")
+    wanted = plugins.require(values.get("plugins"), where)
     trainer, model = values.get("trainer") or {}, values.get("model") or {}
     _known(trainer, _arguments(Trainer), where, "trainer")
     _known(model, _arguments(Training), where, "model")
     if values.get("init_from") is None and not {"modalities", "encoder"} & set(model):
-        raise BadRecipe(f"{where}: this recipe begins from a pretrained model: give --init_from SOURCE (a run folder, ...)")
+        raise BadRecipe(
+            f"{where}: model.modalities is missing; a recipe without it begins from a pretrained model: give --init_from "
+            "SOURCE (a run folder, ...)"
+        )
     for key in TRAINER_OWN:
         if key in trainer:
             raise BadRecipe(f"{where}: trainer.{key} is set by the run itself and cannot stand in a recipe")
@@ -151,6 +162,7 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
         "trainer": dict(trainer),
     }
     _no_class_path(trainer, where, "trainer")
+    resolved["plugins"] += [p for p in plugins.needed(resolved["model"]) if not any(plugins.same(p, w) for w in wanted)]
     return resolved
 
 
@@ -204,6 +216,7 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
     from .core.draw import Draw
     from .core.training import Training
     from .data.module import Data
+    from .precision import chosen
 
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -212,6 +225,8 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
 
     values = {k: qualify(recipe.values[k]) for k in ("model", "data", "trainer")}
     values["model"]["seed"] = recipe.values["seed"]
+    if "precision" in values["trainer"]:
+        values["trainer"]["precision"] = chosen(values["trainer"]["precision"], values["trainer"].get("accelerator", "auto"))
     _quiet()
     _only_the_index()
     # Parts that make parameters as they are constructed take them from the recipe's seed too.
@@ -264,7 +279,8 @@ def _arguments(cls: type) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def type_hints(cls: type) -> dict[str, Any]:
+    """The types of a constructor's arguments."""
     target = cls if dataclasses.is_dataclass(cls) else cls.__init__  # type: ignore[misc]
     return typing.get_type_hints(target)
 
@@ -281,7 +297,7 @@ def _arguments_of(cls: type, given: Any, where: str, path: str, skip: Iterable[s
     """The arguments of one constructor, checked and completed."""
     parameters = {n: p for n, p in _arguments(cls).items() if n not in skip}
     _known(given, parameters, where, path)
-    hints = _hints(cls)
+    hints = type_hints(cls)
     made: dict[str, Any] = {}
     for name, parameter in parameters.items():
         at = f"{path}.{name}"

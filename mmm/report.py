@@ -12,7 +12,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -33,6 +33,9 @@ from .skill import Skill, ask, evaluate, scoring
 from .task import Result, check, predictions_csv
 from .task import evaluate as evaluate_task
 
+if TYPE_CHECKING:
+    from .growth import Growth
+
 SHOWN = 6
 """Validation records of each modality that are shown."""
 
@@ -41,11 +44,11 @@ class Report(Callback):
     """Evaluates when training ends, on every process, and writes the report, on the first.
 
     Args:
-        runlog: of the same run.
+        runlog: of the same run. growth: of the same run, where a pretrained model grows.
     """
 
-    def __init__(self, runlog: RunLog):
-        self.runlog = runlog
+    def __init__(self, runlog: RunLog, growth: Growth | None = None):
+        self.runlog, self.growth = runlog, growth
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Training)
@@ -55,8 +58,9 @@ class Report(Callback):
         assert isinstance(pl_module, Training)
         data: Data = trainer.datamodule  # type: ignore[attr-defined]
         skills, task = evaluate(pl_module, data), evaluate_task(pl_module, data)
+        grown = self.growth.facts(trainer, pl_module) if self.growth is not None else None
         if trainer.is_global_zero:
-            write_report(Path(trainer.default_root_dir), pl_module, data, skills, self.runlog.summary(), task)
+            write_report(Path(trainer.default_root_dir), pl_module, data, skills, self.runlog.summary(), task, grown)
         trainer.strategy.barrier()
 
 
@@ -67,17 +71,20 @@ def write_report(
     skills: Mapping[str, Skill],
     runlog_summary: Mapping[str, Any],
     task: Result | None = None,
+    grown: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``summary.json`` and ``report.html``, and ``predictions.csv`` where labels are predicted.
 
     Args:
         run_dir: holds ``losses.csv`` and ``recipe.yaml``, where there are any.
         training, data: at the end of training. skills: of ``evaluate``. runlog_summary: of ``RunLog.summary``.
-        task: of ``task.evaluate``.
+        task: of ``task.evaluate``. grown: of ``Growth.facts``.
     """
     table, recipe = run_dir / "losses.csv", run_dir / "recipe.yaml"
     curves = losses(table) if table.exists() else {}
     facts = summary(training, data, skills, runlog_summary, curves)
+    if grown is not None:
+        facts = {"grown": dict(grown), **facts}
     if task is not None:
         facts = {"task": task.summary(), **facts}
         write_whole(run_dir / "predictions.csv", predictions_csv(task.rows))

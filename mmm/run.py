@@ -7,16 +7,19 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .core.errors import BadRecipe
 from .recipe import Recipe, build, read
 from .yaml import dump
 
+if TYPE_CHECKING:
+    from .growth import Growth
+
 log = logging.getLogger("mmm")
 
 LEAVES = {
-    *("assets", "checkpoints", "tensorboard", "eval"),
+    *("assets", "checkpoints", "tensorboard", "eval", "step0"),
     *("losses.csv", "predictions.csv", "recipe.yaml", "summary.json", "report.html"),
 }
 """What a run leaves in its folder."""
@@ -40,7 +43,23 @@ def run(
     Raises:
         ValueError: with one clear line for whatever the user can mend.
     """
-    recipe = read(path, overrides)
+    return train(read(path, overrides), path, run_dir, resume, devices, checkpoint_every)
+
+
+def train(
+    recipe: Recipe,
+    where: str,
+    run_dir: str | None = None,
+    resume: bool = False,
+    devices: int | None = None,
+    checkpoint_every: int | None = None,
+    growth: Growth | None = None,
+) -> Path:
+    """Train a recipe that was read; see ``run``.
+
+    Args:
+        where: its file, for errors. growth: watches what becomes of the old modalities, where the run is one.
+    """
     folder = Path(run_dir or Path("runs") / recipe.name)
     if devices is not None:
         recipe.values["trainer"]["devices"] = devices
@@ -49,15 +68,17 @@ def run(
     trainer_values.setdefault("accelerator", "auto")
     steps = trainer_values.get("max_steps", -1)
     if not isinstance(steps, int) or steps < 1:
-        raise BadRecipe(f"{path}: trainer.max_steps is {steps!r}; a run needs a number of steps, at least 1")
+        raise BadRecipe(f"{where}: trainer.max_steps is {steps!r}; a run needs a number of steps, at least 1")
     _check_launcher(trainer_values)
-    cli = build(recipe, _trainer_defaults(folder, steps, checkpoint_every or max(1, steps // 10)))
-    checkpoint = _claim(folder, recipe, resume)
-    cli.model.recipe = dump(recipe.values)
-    if recipe.source is not None and checkpoint is None:
+    cli = build(recipe, _trainer_defaults(folder, steps, checkpoint_every or max(1, steps // 10), growth))
+    start = None
+    if recipe.source is not None:
         from .start import Pretrained
 
-        cli.model.start = Pretrained.of(recipe.values["init_from"], recipe.source)
+        start = Pretrained.of(recipe.values["init_from"], recipe.source)
+    checkpoint = _claim(folder, recipe, resume)
+    cli.model.recipe = dump(recipe.values)
+    cli.model.start = start if checkpoint is None else None
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # what Lightning makes of an interruption from the keyboard
@@ -144,7 +165,7 @@ def _check_launcher(trainer: dict[str, Any]) -> None:
         )
 
 
-def _trainer_defaults(folder: Path, steps: int, every: int) -> dict[str, Any]:
+def _trainer_defaults(folder: Path, steps: int, every: int, growth: Growth | None) -> dict[str, Any]:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from .checkpoint import AtomicCheckpointIO, Checkpoints
@@ -155,7 +176,13 @@ def _trainer_defaults(folder: Path, steps: int, every: int) -> dict[str, Any]:
     runlog = RunLog()
     return {
         "default_root_dir": str(folder),
-        "callbacks": [runlog, Report(runlog), progress(), Checkpoints(folder / "checkpoints", every)],
+        "callbacks": [
+            runlog,
+            *([growth] if growth else []),
+            Report(runlog, growth),
+            progress(),
+            Checkpoints(folder / "checkpoints", every),
+        ],
         "logger": TensorBoardLogger(folder, name="", version="tensorboard"),
         "plugins": [AtomicCheckpointIO()],
         "use_distributed_sampler": False,

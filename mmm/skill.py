@@ -90,9 +90,32 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
     Returns:
         Nothing of a modality that was not asked (said aloud), and nothing at all where an objective gives no answers.
     """
+    scores, facts = scored(training, data, records)
+    skills = {}
+    for name in training.model.names:
+        found = scores.get(name, [])
+        if not found and (training.objective.metric is not None or not data.records(name, "validation")):
+            continue  # a task asks no token; a run may have no data of a modality it began with
+        if sum(s.baseline for s in found) == 0:
+            log.warning("skill of %r: nothing was asked in validation, or guessing makes no error; there is none to tell", name)
+            continue
+        skills[name] = summed(training, name, found, facts[name])
+    return skills
+
+
+Baselines = dict[str, tuple[Baseline, dict[str, Any]]]
+
+
+def scored(
+    training: Training, data: Data, records: int | None = None, baselines: Baselines | None = None
+) -> tuple[dict[str, list[Score]], dict[str, dict[str, Any]]]:
+    """(scores of the validation records of each modality, in the order of their names; what they are scores of).
+
+    Args:
+        training, data, records: see ``evaluate``. baselines: learned before; what is missing there is learned and put there.
+    """
     scores: dict[str, list[Score]] = {}
-    baselines: dict[str, Baseline] = {}
-    facts: dict[str, dict[str, Any]] = {}
+    baselines = {} if baselines is None else baselines
     with scoring(training, data):
         for batch in data.val_dataloader():
             for tokens in batch.micro:
@@ -102,21 +125,19 @@ def evaluate(training: Training, data: Data, records: int | None = None) -> dict
                 masked_T = Look.at(tokens, views[0]).masked_T
                 for answer in first_answers(answers).values():
                     if answer.name not in baselines:
-                        baselines[answer.name] = context_free(training, data, answer.name, answer.target, records)
-                        facts[answer.name] = _facts(answer, baselines[answer.name])
-                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, baselines[answer.name], masked_T))
-    shares = gathered((scores, facts))
-    skills = {}
-    for name in training.model.names:
-        found = sorted((s for share, _ in shares for s in share.get(name, [])), key=lambda s: (s.sample, s.loss))
-        if not found and training.objective.metric is not None:
-            continue  # a task asks no token
-        if sum(s.baseline for s in found) == 0:
-            log.warning("skill of %r: nothing was asked in validation, or guessing makes no error; there is none to tell", name)
-            continue
-        its_facts = next(f[name] for _, f in shares if name in f)
-        skills[name] = _skill(found, training.draw.stream("bootstrap").stream(name), its_facts)
-    return skills
+                        guess = context_free(training, data, answer.name, answer.target, records)
+                        baselines[answer.name] = guess, _facts(answer, guess)
+                    guess, _ = baselines[answer.name]
+                    scores.setdefault(answer.name, []).extend(_scores(tokens, answer, guess, masked_T))
+    shares = gathered((scores, {name: facts for name, (_, facts) in baselines.items()}))
+    names = {name for share, _ in shares for name in share}
+    ordered = {n: sorted((s for share, _ in shares for s in share.get(n, [])), key=lambda s: (s.sample, s.loss)) for n in names}
+    return ordered, {name: next(f[name] for _, f in shares if name in f) for name in names}
+
+
+def summed(training: Training, name: str, scores: Sequence[Score], facts: dict[str, Any]) -> Skill:
+    """The skill that scores of one modality amount to; both as ``scored`` gives them."""
+    return _skill(scores, training.draw.stream("bootstrap").stream(name), facts)
 
 
 @contextmanager

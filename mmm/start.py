@@ -14,6 +14,7 @@ from . import plugins
 from .core.errors import BadRecipe
 from .core.modality import Assets, Modality
 from .core.model import Model
+from .loaded import Loaded
 from .sources import Source, open_source
 
 log = logging.getLogger("mmm")
@@ -22,18 +23,19 @@ BODY = ("modalities", "encoder", "modality_vector")
 """Parts of a model that every objective shares: what a recipe with an objective of its own takes from its source."""
 
 
-def begin(values: dict[str, Any], where: str) -> tuple[dict[str, Any], Source]:
+def begin(values: dict[str, Any], where: str, source: Source | None = None) -> tuple[dict[str, Any], Source]:
     """The recipe with what it leaves open taken from ``init_from``, and the source itself.
 
     Args:
         values: as read, before defaults are filled in; ``init_from`` is a source, or a mapping of ``source`` and ``new``: the
             modalities that are made anew although the source has one of that name.
+        where: the recipe's file, for errors. source: what it names, if it is open.
 
     Raises:
         ValueError: the source cannot be read; a modality of the data is not in it.
     """
     name, new = _named(values["init_from"], where)
-    source = open_source(name)
+    source = source or open_source(name)
     theirs: dict[str, Any] = source.values["model"]
     model = dict(values.get("model") or {})
     taken = theirs if "objective" not in model else {k: v for k, v in theirs.items() if k in BODY}
@@ -47,7 +49,7 @@ def begin(values: dict[str, Any], where: str) -> tuple[dict[str, Any], Source]:
                 "choose another source, or name it in init_from.new and in model.modalities"
             )
     if wanted:
-        taken = _narrowed(taken, {m for m in theirs["modalities"] if m not in wanted}, set(theirs["modalities"]))
+        taken = narrowed(taken, {m for m in theirs["modalities"] if m not in wanted}, set(theirs["modalities"]))
     for modality in new:
         if modality not in own:
             raise BadRecipe(f"{where}: init_from.new names {modality!r}, which model.modalities does not describe")
@@ -155,13 +157,13 @@ class Pretrained:
             added = modality.extended()
             if added and name not in self.new and modality.assets() != self.source.assets.get(f"modalities/{name}"):
                 given = {n: _taller(n, t, name, added) for n, t in given.items()}
-        vectors, ours = given.pop("modality_vector.weight", None), model.modality_vector
-        if vectors is not None and ours is not None and vectors.shape[1] == ours.weight.shape[1]:
-            rows = ours.weight.detach().clone()
-            for i, name in enumerate(model.names):
-                if name in names:
-                    rows[i] = vectors[names.index(name)]
-            given["modality_vector.weight"] = rows
+        for table, ours in model.by_modality().items():
+            theirs = given.pop(table, None)
+            if theirs is not None and theirs.shape[1:] == ours.shape[1:]:
+                given[table] = ours.detach().clone()
+                for i, name in enumerate(model.names):
+                    if name in names:
+                        given[table][i] = theirs[names.index(name)]
         return given
 
     def _is_body(self, name: str, model: Model) -> bool:
@@ -201,13 +203,22 @@ def _plain_state(source: Source) -> dict[str, Tensor]:
     """
     if source.values["model"].get("adapter") is None:
         return {n.removeprefix("model."): t for n, t in source.state.items() if n.startswith("model.")}
+    return {n: t.detach() for n, t in plain(source).model.state_dict().items()}
+
+
+def plain(source: Source) -> Loaded:
+    """The source's model; what an adapter put in is folded into its weights.
+
+    Raises:
+        ValueError: it was trained with an adapter that cannot be folded in.
+    """
     training = source.loaded()
-    assert training.adapter is not None
-    try:
-        training.adapter.merge(training.model)
-    except ValueError as error:
-        raise BadRecipe(f"init_from {source.name}: {error}; begin from a run without it") from error
-    return {n: t.detach() for n, t in training.model.state_dict().items()}
+    if training.adapter is not None:
+        try:
+            training.adapter.merge(training.model)
+        except ValueError as error:
+            raise BadRecipe(f"{source.name}: {error}; begin from a run without it") from error
+    return training
 
 
 def _named(init_from: Any, where: str) -> tuple[str, list[str]]:
@@ -242,12 +253,12 @@ def _merged(base: Any, over: Any) -> Any:
     return {k: _merged(base.get(k), over[k]) if k in over else base[k] for k in [*base, *(k for k in over if k not in base)]}
 
 
-def _narrowed(value: Any, without: set[str], modalities: set[str]) -> Any:
+def narrowed(value: Any, without: set[str], modalities: set[str]) -> Any:
     """The same without some modalities, wherever something is said for each by its name."""
     if isinstance(value, dict):
         if value and set(value) <= modalities:
             value = {k: v for k, v in value.items() if k not in without}
-        return {k: _narrowed(v, without, modalities) for k, v in value.items()}
+        return {k: narrowed(v, without, modalities) for k, v in value.items()}
     return value
 
 

@@ -1,14 +1,17 @@
 """The index: what ships, what other packages add, and what is nobody's to name."""
 
-import importlib
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from installed import forget
 from tiny import mmm, save, values, write
 
+import mmm as mmm_package
 from mmm import plugins
 from mmm.core.errors import BadRecipe
+from mmm.yaml import load
 
 TOY = '''\
 """A package with a modality and a masking of its own."""
@@ -64,12 +67,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (folder / "parts.py").write_text(source)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[mmm.plugins]\n{distribution} = {name}\n")
-        importlib.invalidate_caches()
-        plugins.index.cache_clear()
+        forget()
         return folder
 
     yield make
-    plugins.index.cache_clear()
+    forget()
     for module in [m for m in sys.modules if m.startswith("mmm_toy")]:
         del sys.modules[module]
 
@@ -207,19 +209,24 @@ def test_a_package_whose_files_are_gone_does_not_stop_others(package):
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
-    plugins.index.cache_clear()
-    importlib.invalidate_caches()
+    forget()
     assert "FromTheEnd" not in plugins.index()
     assert "Uniform" in plugins.index()
 
 
-def test_a_package_with_a_broken_file_is_named(package):
-    """A file that is no Python is the package's fault, not the recipe's: one line says whose."""
-    package("mmm-toy", "class Broken(:\n")
-    done = mmm("list")
-    assert (done.status, len(done.errors)) == (2, 1), done.err
-    assert "mmm-toy" in done.err
-    assert "parts.py" in done.err
+def test_a_package_with_a_broken_file_is_named_and_stops_nobody(package, tmp_path):
+    folder = package("mmm-toy")
+    (folder / "more.py").write_text("class Broken(:\n")
+    forget()
+    listed = mmm("list")
+    assert listed.status == 0, listed.err
+    assert listed.err.startswith("the package mmm-toy holds a file that is no Python: ")
+    assert "more.py" in listed.err
+    assert "FromTheEnd" in listed.out, "what stands in its other files can be used"
+    assert mmm("check", save(tmp_path / "ours.yaml", values({"protein": "x.fasta"}))).status == 0
+    done = mmm("doctor")
+    assert done.status == 1
+    assert "plugin mmm-toy: holds a file that is no Python" in done.out
 
 
 def test_a_package_that_cannot_be_imported_is_named(package, tmp_path):
@@ -240,11 +247,98 @@ def test_a_plugin_that_is_not_installed(tmp_path):
     assert "needs the package mmm-nothere, which is not installed: pip install mmm-nothere" in done.err
 
 
-def test_the_doctor_sees_them(package):
+def test_the_doctor_sees_them(package, tmp_path):
     package("mmm-toy")
     package("mmm-toybroken", "", name="mmm_toybroken")
     Path(sys.path[0], "mmm_toybroken", "__init__.py").write_text("import a_library_that_is_not_there\n")
+    package(
+        "mmm-toyexit", "import sys\n\nfrom mmm.core.masking import Masking\n\nsys.exit(3)\n\n\nclass Exit(Masking):\n    pass\n"
+    )
     done = mmm("doctor")
     assert "plugin mmm-toy: ok (mmm-toy)" in done.out
-    assert "plugin mmm-toybroken: cannot be imported" in done.out
+    assert "plugin mmm-toybroken: cannot be imported (ModuleNotFoundError" in done.out
+    assert "plugin mmm-toyexit: cannot be imported (SystemExit(3))" in done.out
     assert done.status == 1
+    assert mmm("check", save(tmp_path / "ours.yaml", values({"protein": "x.fasta"}))).status == 0, "others run"
+
+
+def test_the_doctor_sees_a_clash(package):
+    package("mmm-toy")
+    package("mmm-toybox")
+    done = mmm("doctor")
+    assert done.status == 1
+    assert "mmm-toy and mmm-toybox; no recipe can be read until one of them is removed" in done.out
+
+
+def test_a_recipe_needs_the_packages_of_its_classes(package):
+    package("mmm-toy")
+    own = {"class_path": "Uniform", "init_args": {"rate": 0.1}}
+    theirs = {"class_path": "mmm_toy.parts.FromTheEnd", "init_args": {}}
+    assert plugins.needed({"a": [own], "b": own}) == []
+    assert plugins.needed({"a": [own, {"masking": {"x": theirs}}]}) == ["mmm-toy"]
+    assert plugins.require(["MMM_Toy", "mmm-pretrain"], "here") == ["MMM_Toy", "mmm-pretrain"], "as pip compares names"
+
+
+# -- packages that are gone ----------------------------------------------------------------------------------------------------
+
+
+def uninstall(folder: Path) -> None:
+    """What pip does."""
+    (info,) = folder.parent.glob(f"{folder.name}-*.dist-info")
+    shutil.rmtree(folder)
+    shutil.rmtree(info)
+    for module in [m for m in sys.modules if m.partition(".")[0] == folder.name]:
+        del sys.modules[module]
+    forget()
+
+
+def test_what_was_made_with_a_package_says_so_when_it_is_gone(package, tmp_path):
+    folder = package("mmm-toy")
+    recipe = values(write(tmp_path / "files", ["protein"]), steps=1)
+    recipe["model"]["modalities"]["protein"] = {"class_path": "Rings", "init_args": {"max_length": 24}}
+    silent = save(tmp_path / "silent.yaml", recipe)
+    said = save(tmp_path / "said.yaml", {"plugins": ["mmm-toy"], **recipe})
+    run, exported = tmp_path / "out", tmp_path / "exported"
+    assert mmm("run", silent, "--run_dir", run).status == 0
+    assert mmm("export", run, "--to", "safetensors", exported).status == 0
+    assert load(run / "recipe.yaml")["plugins"] == ["mmm-toy"], "though the recipe did not say it"
+
+    uninstall(folder)
+    need = "needs the package mmm-toy, which is not installed: pip install mmm-toy"
+    further = {**values({"protein": "x.fasta"}), "init_from": str(run)}
+    words = [
+        ("run", said),
+        ("check", said),
+        ("masks", said),
+        ("check", run / "recipe.yaml"),
+        ("run", run / "recipe.yaml", "--run_dir", run, "--resume"),
+        ("run", save(tmp_path / "further.yaml", further), "--run_dir", tmp_path / "further"),
+        ("export", run, "--to", "safetensors", tmp_path / "again"),
+    ]
+    for command in words:
+        done = mmm(*command)
+        assert (done.status, len(done.err.splitlines())) == (2, 1), (command, done.err)
+        assert need in done.err, command
+    for source in (run, run / "checkpoints" / "step-1.ckpt", exported):
+        with pytest.raises(BadRecipe, match=need) as caught:
+            mmm_package.load(source)
+        assert "\n" not in str(caught.value)
+        assert str(source) in str(caught.value)
+
+
+def test_a_package_is_missed_before_what_it_held(package, tmp_path):
+    """A recipe that begins from a model looks at its data first, and a card of the package is not there either."""
+    recipe = {**values({}), "plugins": ["mmm-toy"], "init_from": str(tmp_path / "nothing")}
+    recipe["data"]["cards"] = {"a-card-of-theirs": 1}
+    done = mmm("check", save(tmp_path / "toy.yaml", recipe))
+    assert "needs the package mmm-toy, which is not installed" in done.err
+
+
+def test_a_package_that_is_declared_and_gone(package, tmp_path):
+    shutil.rmtree(package("mmm-toy"))
+    forget()
+    recipe = {**values({"protein": "x.fasta"}), "plugins": ["mmm-toy"]}
+    done = mmm("check", save(tmp_path / "toy.yaml", recipe))
+    assert (done.status, len(done.errors)) == (2, 1)
+    assert "needs the package mmm-toy, which is declared, but there is no package 'mmm_toy': reinstall it" in done.err
+    assert mmm("check", save(tmp_path / "ours.yaml", values({"protein": "x.fasta"}))).status == 0

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from mmm.plugins import index
+from mmm.yaml import load as load_yaml
+
 ROOT = Path(__file__).parent.parent
 MMM = ROOT / "mmm"
 GOLDEN = Path(__file__).parent / "golden_names.txt"
@@ -153,6 +156,86 @@ def test_the_core_names_no_modality_and_no_method():
                 if re.search(METHODS, name.lower()):
                     bad.append(f"{name_of(path)}:{node.lineno} names {name!r}")
     faults(bad, "The core knows no modality and no method; a role of the design is missing:")
+
+
+# -- plugins: mmm/ does not know them, and they know its public names alone ----------------------------------------------------
+
+
+PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+
+
+def sources_of(plugin: Path) -> list[Path]:
+    """The Python files of its package, without those that came with an installation or test it."""
+    packages = [p.parent for p in plugin.glob("*/__init__.py") if p.parent.name != "tests"]
+    return [file for package in packages for file in sorted(package.rglob("*.py"))]
+
+
+def words_of(plugin: Path) -> tuple[set[str], set[str]]:
+    """(names of its distribution, its packages and its modalities; those of its classes that a recipe can name)."""
+    (distribution,) = re.findall(r'^name = "(.+)"', (plugin / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {distribution, distribution.removeprefix("mmm-"), *(f.parent.name for f in plugin.glob("*/__init__.py"))}
+    for recipe in plugin.rglob("*.yaml"):
+        described = (load_yaml(recipe).get("model") or {}).get("modalities") or {}
+        names |= {name for name in described if not re.fullmatch(MODALITIES, name)}
+    ours = index()
+    roles = {entry.role for entry in ours.values()} | {name for name, e in ours.items() if e.module.startswith("mmm.")}
+    classes = {
+        node.name
+        for file in sources_of(plugin)
+        for node in tree(file).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and {ast.unparse(b) for b in node.bases} & roles
+    }
+    return names - {"tests"}, classes
+
+
+def pattern_of(plugin: Path) -> re.Pattern[str]:
+    """Finds a mention: its names in any case, their words joined by anything; its classes as they are written."""
+    names, classes = words_of(plugin)
+    either = "|".join("[-_ ]?".join(map(re.escape, re.split(r"[-_ ]", name))) for name in sorted(names))
+    return re.compile(rf"(?<![A-Za-z0-9])(?:(?i:{either})|{'|'.join(sorted(classes)) or '(?!)'})(?![A-Za-z0-9])")
+
+
+def test_what_counts_as_a_mention():
+    """The words are those of the folder, and parts of others are none."""
+    found = {plugin.name: words_of(plugin) for plugin in PLUGINS}
+    assert all(len(names) >= 3 and classes for names, classes in found.values()), found
+    for plugin in PLUGINS:
+        pattern, (names, classes) = pattern_of(plugin), found[plugin.name]
+        for name in names:
+            for text in (f"as in {name}.", f"a_{name}", f"{name.upper()}s and {name.title()}", name.replace("-", " ")):
+                assert pattern.search(text), text
+            assert not pattern.search(f"x{name}x, {name}x")
+        assert all(pattern.search(f"a {name}(4)") for name in classes)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda p: p.name)
+def test_nothing_here_mentions_a_plugin(plugin):
+    """Neither code nor docstrings, help, templates or YAML: whoever adds a modality edits no file of ours."""
+    pattern = pattern_of(plugin)
+    bad = []
+    for path in sorted(p for p in MMM.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate([str(path.relative_to(MMM)), *text.splitlines()]):
+            if mention := pattern.search(line):
+                bad.append(f"{name_of(path)}:{number} says {mention[0]!r}" if number else f"{name_of(path)} is called so")
+    faults(bad, f"mmm/ knows no plugin, and these name {plugin.name}:")
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda p: p.name)
+def test_plugins_use_public_names(plugin):
+    bad = []
+    for file in sources_of(plugin):
+        for node in ast.walk(tree(file)):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [f"{node.module}.{a.name}" for a in node.names]
+            for root, *parts in (module.split(".") for module in modules):
+                if root == "mmm" and any(part.startswith("_") for part in parts):
+                    bad.append(f"{plugin.name}/{file.relative_to(plugin)}:{node.lineno} imports {'.'.join([root, *parts])}")
+    faults(bad, "A plugin builds on public names; where it needs another, the contract is too small:")
 
 
 GLOBAL = re.compile(

@@ -79,3 +79,9 @@ class Model(nn.Module):
         """Parameters that only this modality uses: its own and those of its heads."""
         modules = [self.modalities[name], *(h for a, h in self.heads.items() if name in a.split("/"))]
         return [p for m in modules for p in m.parameters()]
+
+    def by_modality(self) -> dict[str, nn.Parameter]:
+        """Parameters with one row a modality, in the model's order, by their names here."""
+        names = [f"decoder.{name}" for name in self.decoder.by_modality]
+        names += ["modality_vector.weight"] if self.modality_vector is not None else []
+        return {name: self.get_parameter(name) for name in names}

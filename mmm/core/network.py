@@ -43,9 +43,13 @@ class Encoder(nn.Module, ABC):
 
 
 class Decoder(nn.Module, ABC):
-    """Attributes: ``width``, that of its answers; known after ``build``."""
+    """Attributes: ``width``, that of its answers; known after ``build``.
+
+    ``by_modality``: names of its parameters that have one row a modality, in the order of ``build``.
+    """
 
     width: int
+    by_modality: tuple[str, ...] = ()
 
     @abstractmethod
     def build(self, width: int, names: Sequence[str]) -> None:

@@ -29,6 +29,8 @@ class TransformerDecoder(Decoder):
             and cosines, and nothing for specials.
     """
 
+    by_modality = ("mask_vector",)
+
     def __init__(
         self,
         width: int = 512,

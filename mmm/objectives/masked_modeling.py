@@ -32,7 +32,7 @@ class MaskedModeling(Objective):
     Args:
         masking: which tokens are hidden: one for each modality, or a single one for all.
         corruption: what is done to them.
-        targets: what is predicted: one or several for each modality.
+        targets: what is predicted: one or several for each modality; none (`[]`): it is not asked.
         heads: kind of head for each modality; linear where none is named.
         weights: weight of each modality's terms; 1 where none is named.
     """
@@ -73,7 +73,7 @@ class MaskedModeling(Objective):
         for name in model.names:
             if name not in self.by_modality:
                 raise ValueError(f"MaskedModeling: modality {name!r} has no target, so it would learn nothing; name one")
-            if isinstance(self.masking, dict) and name not in self.masking:
+            if isinstance(self.masking, dict) and self._targets(name) and name not in self.masking:
                 raise ValueError(f"MaskedModeling: modality {name!r} has a target but no masking, so it would never be asked")
         for name in model.names:
             self.addresses[name] = []
@@ -96,7 +96,7 @@ class MaskedModeling(Objective):
         rate_S = torch.zeros(tokens.layout.segments, dtype=torch.float64)
         for name in reversed(tokens.names):
             index_N = tokens.index[name]
-            if len(index_N) == 0:
+            if len(index_N) == 0 or name not in self.masking:  # one without targets needs no masking
                 continue
             alone = tokens.only(name)
             stream = draw.stream(name)

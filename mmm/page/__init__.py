@@ -10,6 +10,7 @@ from mmm.core.picture import Picture
 from mmm.masks import rows as mask_rows
 
 from .gallery import gallery
+from .grown import grown_section
 from .losses import Curve, charts
 from .parts import details, duration, section, short, table
 from .skills import skill_table, verdict
@@ -36,6 +37,7 @@ def page(
     sections = [
         section("The task", task_section(task)) if task else "",
         section("What was learned", skill_table(facts["skill"], facts["masks"])) if masked else "",
+        section("What became of the rest", grown_section(facts["grown"])) if "grown" in facts else "",
         section("Losses", charts(facts, curves)),
         section("What it fills in", gallery(shown)) if masked else "",
         section("What was hidden", _masks(facts["masks"])) if masked else "",

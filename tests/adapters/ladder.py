@@ -85,6 +85,8 @@ CASES = {
         "Prefix", {"tokens": 3}, r"encoder\.blocks\.\d\.attention\.(key|value)_PHd", exact=False, foldable=False
     ),
     "Sparse": Case("Sparse", {"share": 0.1}, ".*"),
+    "NewModalities": Case("NewModalities", {}, r"modalities\..*|modality_vector\.weight|decoder\.mask_vector"),
+    "NewModalities, slowly": Case("NewModalities", {"body": 0.1}, ".*"),
 }  # fmt: skip
 for _name in plugins.of_role("Adapter"):
     if _name not in {c.adapter for c in CASES.values()}:
