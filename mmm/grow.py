@@ -65,7 +65,7 @@ def grow(
     Raises:
         ValueError: with one clear line for whatever the user can mend.
     """
-    from .run import train
+    from .run import check_free, train
 
     recipe = compose(source, add, overrides, body)
     opened = recipe.source
@@ -74,6 +74,8 @@ def grow(
     folder = Path(run_dir or Path("runs") / recipe.name)
     growth = Growth(opened, old_data(opened, pairs(records, "--records", "FILES"), recipe.values["data"]), new, factor(body))
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
+    if first:
+        check_free(folder, resume)
     if first and not (resume and (folder / STEP0 / PROOF).exists()):
         growth.prepare()
     return train(recipe, _files(pairs(add, "--add", RECIPE)), str(folder), resume, devices, checkpoint_every, growth)

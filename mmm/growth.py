@@ -116,7 +116,8 @@ class Growth(Callback):
             that could be scored, ``before`` and ``after`` (its skill then), ``moved`` (value, low, high: after less before,
             over the same records; 99 % interval by resampling), ``equal`` and ``largest_difference`` (of outputs, likewise).
         """
-        log.info("measuring the old modalities on their validation data, before and after")
+        if trainer.is_global_zero:
+            log.info("measuring the old modalities on their validation data, before and after")
         folder = Path(trainer.default_root_dir) / STEP0
         before = open_source(folder).loaded().to(training.device)
         moves: dict[str, dict[str, Any]] = {}

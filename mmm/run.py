@@ -93,12 +93,10 @@ def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
     from .sources import assets_of
 
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
-    if folder.exists() and not folder.is_dir():
-        raise BadRecipe(f"{folder} is a file; name a folder with --run_dir")
+    if first:
+        check_free(folder, resume)
     checkpoint = newest(folder)
     holds = folder.is_dir() and any(folder.iterdir())
-    if first and holds and not resume and (checkpoint or losses_in(folder)):
-        raise BadRecipe(f"{folder} holds a run already; go on with it by --resume, or name another folder with --run_dir")
     if first and holds and checkpoint is None:
         _clear(folder)
     if first and checkpoint:
@@ -117,6 +115,16 @@ def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
     if not resume:
         return None
     return str(checkpoint) if checkpoint else None
+
+
+def check_free(folder: Path, resume: bool = False) -> None:
+    """Raises BadRecipe where a run cannot have this folder: a file is there, or another run that it does not go on with."""
+    from .checkpoint import newest
+
+    if folder.exists() and not folder.is_dir():
+        raise BadRecipe(f"{folder} is a file; name a folder with --run_dir")
+    if not resume and (newest(folder) or losses_in(folder)):
+        raise BadRecipe(f"{folder} holds a run already; go on with it by --resume, or name another folder with --run_dir")
 
 
 def losses_in(folder: Path) -> bool:

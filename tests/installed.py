@@ -57,14 +57,11 @@ def run_tests(path: Path, folder: Path, but: str) -> list[str]:
     for name, function in vars(module).items():
         if not name.startswith("test_") or name == but:
             continue
-        given = [(m.args[0], m.args[1]) for m in getattr(function, "pytestmark", []) if m.name == "parametrize"]
-        for values in itertools.product(*(v for _, v in given)):
-            names = [(n,) if isinstance(n, str) else tuple(n) for n, _ in given]
-            words = {
-                n: v
-                for ns, vs in zip(names, values, strict=True)
-                for n, v in zip(ns, vs if len(ns) > 1 else (vs,), strict=True)
-            }
+        marks = [m for m in getattr(function, "pytestmark", []) if m.name == "parametrize"]
+        names = [n for m in marks for n in ([m.args[0]] if isinstance(m.args[0], str) else m.args[0])]
+        choices = [[v if isinstance(v, tuple) else (v,) for v in m.args[1]] for m in marks]
+        for chosen in itertools.product(*choices):
+            words = dict(zip(names, itertools.chain(*chosen), strict=True))
             if "tmp_path" in inspect.signature(function).parameters:
                 words["tmp_path"] = folder / f"{name}{len(ran)}"
                 words["tmp_path"].mkdir(parents=True)

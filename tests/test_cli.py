@@ -357,7 +357,10 @@ def test_other_words_of_lightning_go_to_the_package_they_belong_to(monkeypatch):
         def load(self):
             return lambda: print("the sdk") or 7
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [Point()])
+    def points(group="", name=""):
+        return [Point()] if (group, name) == ("console_scripts", "lightning") else []
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", points)
     done = captured(lightning, ["login"])
     assert (done.status, done.out) == (7, "the sdk\n")
     assert captured(lightning, ["run", "--help"]) == mmm("run", "--help"), "run stays ours"

@@ -69,7 +69,7 @@ def run(words: list[str], text: str) -> None:
         forget()
         return
     short = SHORT if words[1] == "run" else []
-    if words[1] == "run" and "runs/code" not in words:  # the others need not read thousands of functions once more
+    if words[1] == "run" or "Block" in words:  # the data of the card were read by the first `mmm masks`
         short = [*short, "--data.files.code", "mmm-code/mmm_code/examples/some.functions", "--data.validation", "0.4"]
     if any(word.endswith("code-and-text.yaml") for word in words):
         short = [*short, "--data.files.text", text]
