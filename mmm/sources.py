@@ -90,6 +90,8 @@ def open_source(source: str | Path) -> Source:
         raise BadRecipe(
             f"{path}: holds no checkpoint of a run (checkpoints/step-*.ckpt) and no model of another library (config.json)"
         )
+    if library is None and "://" in name:
+        raise BadRecipe(f"{name}: only local checkpoint files are read; fetch it first, or name a model of the hub as OWNER/NAME")
     if library is None and (path.exists() or path.suffix == ".ckpt"):
         return _run(path, told)
     original = (library or plugins.find("Transformers", "Library", "load").load()()).open(name)
