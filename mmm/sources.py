@@ -91,7 +91,7 @@ def open_source(source: str | Path) -> Source:
             f"{path}: holds no checkpoint of a run (checkpoints/step-*.ckpt) and no model of another library (config.json)"
         )
     if library is None and "://" in name:
-        raise BadRecipe(f"{name}: only local checkpoint files are read; fetch it first, or name a model of the hub as OWNER/NAME")
+        raise BadRecipe(f"{name}: only local checkpoint files are read; fetch it first, or name a hub's model as OWNER/NAME")
     if library is None and (path.exists() or path.suffix == ".ckpt"):
         return _run(path, told)
     original = (library or plugins.find("Transformers", "Library", "load").load()()).open(name)
