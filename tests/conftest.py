@@ -13,12 +13,17 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 from mmm.core.modality import Modality, Record
 from mmm.testing import near
+
+# How long an example takes is the machine's affair: on a busy one, time limits fail what is right.
+hypothesis.settings.register_profile("mmm", deadline=None)
+hypothesis.settings.load_profile("mmm")
 
 TEXTS = [
     "A small cat sat on the mat, and the mat was warm.",
