@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 
 WEIGHTS := $(VENV)/.weights
 
+# The tests of one file share what they set up, so they stay together; a process a core.
+PARALLEL := -n auto --dist loadfile
+
 .PHONY: run test plugins soak setup weights lint clean
 
 run: setup
@@ -19,7 +22,7 @@ run: setup
 	@echo "Open the report: $(CURDIR)/runs/quickstart/report.html"
 
 test: setup weights
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 # The packages in plugins/, installed beside mmm, and each one's own tests.
 plugins: setup
@@ -27,7 +30,7 @@ plugins: setup
 	for p in plugins/mmm-*; do (cd $$p && ../../$(BIN)/python -m pytest -q -p no:cacheprovider --rootdir . tests) || exit 1; done
 
 soak: setup weights
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -57,7 +57,7 @@ def missing(data: Data, training: Training) -> list[str]:
             problems.append(f"the data of card {name!r} are not there; mmm data prepare {name}")
         if card.modality not in training.modalities:
             problems.append(f"card {name!r} holds {card.modality!r}, which this model does not have")
-    if not data.cards and not data.files:
+    if not data.cards and not data.files and not data.joint:
         problems.append("no data are named; give --data.files.MODALITY")
     return problems
 

@@ -1,5 +1,6 @@
 """What the contract tests need to know of the built-in parts: a small form of each. A plugin gives its own to `mmm.testing`."""
 
+import logging
 import multiprocessing
 import operator
 import os
@@ -191,6 +192,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "AcousticUnits": {"clusters": 4},
 }
 """Arguments that make a part small; the others are made with their defaults."""
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """How loud a command makes the log of this process is no matter of the next test."""
+    logger = logging.getLogger("mmm")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

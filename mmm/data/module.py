@@ -21,7 +21,7 @@ from .cards import load_card
 from .files import find_files
 from .loaders import VALIDATION_EPOCH, Held, Loader, Packer, Steps
 from .mixture import Example, Source, sample_of
-from .tables import is_table, parts, read_table
+from .tables import is_table, parts, read_joint, read_table
 
 __all__ = ["VALIDATION_EPOCH", "Data", "Held", "Steps"]
 
@@ -35,6 +35,8 @@ class Data(LightningDataModule):
         cards: names of data cards, each with its share of the tokens.
         files: one's own files for a modality: a file, a folder, a glob, or several; they replace that modality's cards. A .csv
             or .tsv file is a table with the columns ``record`` and ``label``; see ``mmm/data/tables.py``.
+        joint: .csv or .tsv tables whose columns are modalities: a row is one record that holds several, and its tokens attend
+            to each other. They stand beside the cards, as one more card of the share 1.
         test: files of the same kinds for a modality that has ``files``: its test set, held out in place of a share.
         tokens_per_batch: of one optimiser step, over all processes.
         max_tokens_per_rank: of one forward pass; more micro-batches are made where it would be exceeded.
@@ -47,6 +49,7 @@ class Data(LightningDataModule):
         self,
         cards: dict[str, float] | None = None,
         files: dict[str, str | list[str]] | None = None,
+        joint: str | list[str] | None = None,
         test: dict[str, str | list[str]] | None = None,
         tokens_per_batch: int = 8192,
         max_tokens_per_rank: int | None = None,
@@ -58,6 +61,7 @@ class Data(LightningDataModule):
         if not 0 < validation < 1:
             raise ValueError(f"validation {validation}: a share of the records lies between 0 and 1")
         self.cards, self.files, self.test = cards or {}, files or {}, test or {}
+        self.joint = [joint] if isinstance(joint, str) else joint or []
         self.tokens_per_batch, self.max_tokens_per_rank = tokens_per_batch, max_tokens_per_rank
         self.validation, self.validation_records, self.workers = validation, validation_records, workers
         self.cursor: dict[str, int] = {}
@@ -95,11 +99,11 @@ class Data(LightningDataModule):
             if name not in self.files:
                 raise BadRecipe(f"data.test: {name!r} has no training data of its own; give --data.files.{name}, too")
         train, validation = [], []
-        for name, weight, at_hand in [*self._from_cards(), *self._from_files()]:
+        for name, weight, at_hand in [*self._from_cards(), *self._from_files(), *self._from_joint()]:
             for split, records in at_hand.items():
                 (train if split == "train" else validation).append((name, weight, records))
         if not train:
-            raise BadRecipe("no data: name cards in data.cards, or one's own files in data.files.MODALITY")
+            raise BadRecipe("no data: name cards in data.cards, or one's own files in data.files.MODALITY or data.joint")
         self._splits = {"train": train, "validation": validation}
         for name, _, records in train:
             if not records:
@@ -141,6 +145,13 @@ class Data(LightningDataModule):
                     log.warning(
                         "data.test.%s: %d of %d records are training records, too", name, both, len(split["validation"])
                     )
+
+    def _from_joint(self) -> Iterator[tuple[str, float, dict[str, list[Example]]]]:
+        if self.joint:
+            paths = [path for pattern in self.joint for path in find_files(pattern, (), "data.joint")]
+            tables = list({path.resolve(): path for path in paths}.values())
+            examples = [example for path in tables for example in read_joint(path, self.tokenizers)]
+            yield "joint", 1.0, self._split(examples, self.validation)
 
     def _own_records(self, argument: str, name: str) -> list[Example]:
         """Of the files that ``data.files`` or ``data.test`` names for a modality."""

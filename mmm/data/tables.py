@@ -1,4 +1,4 @@
-"""Tables of records and their labels: one's own .csv and .tsv files, the same for every modality.
+"""Tables of one's own, .csv and .tsv, the same for every modality: records and their labels, or records of several modalities.
 
 Shape suffixes: none.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from mmm.core.errors import BadRecord, did_you_mean
 from mmm.core.modality import Record, Tokenizer
@@ -60,25 +59,57 @@ def read_table(path: Path, tokenizer: Tokenizer) -> Iterator[Record]:
         BadRecord: naming the file, the row and its line: no such column, one that is named twice, a row of another length, an
             empty label, broken quotes, not UTF-8; and what the tokenizer says of a cell.
     """
+    for line, row, cells in _rows(path, _of_one_modality):
+        label = cells.get(LABEL)
+        if label == "":
+            raise BadRecord(path, row, f"line {line}: its label is empty")
+        found = [replace(tokenizer.cell(cells[c], path, row), label=label) for c in (RECORD, SECOND) if c in cells]
+        if len(found) == 2:
+            yield Record(str(path), row, Pair(*found), b"\0\0".join(r.key for r in found), label)
+        else:
+            yield found[0]
+
+
+def read_joint(path: Path, tokenizers: Mapping[str, Tokenizer]) -> Iterator[dict[str, Record]]:
+    """The rows of a table whose columns are modalities: each row is one record that holds all of them.
+
+    A cell is what its modality reads (a string, or the path of a file from the table's folder); an empty one: this record
+    lacks that modality. All else is as in ``read_table``.
+
+    Raises:
+        BadRecord: naming the file, the row and its line: fewer than two columns that are modalities, an empty row, and what
+            ``read_table`` refuses.
+    """
+
+    def columns(names: Sequence[str]) -> list[str]:
+        found = [name for name in names if name in tokenizers]
+        if len(found) < 2:
+            raise ValueError(
+                f"a joint table needs two columns or more that are modalities, of {', '.join(tokenizers)}; "
+                f"its columns are {', '.join(map(repr, names))}"
+            )
+        return found
+
+    for line, row, cells in _rows(path, columns):
+        record = {name: tokenizers[name].cell(cell, path, row) for name, cell in cells.items() if cell}
+        if not record:
+            raise BadRecord(path, row, f"line {line}: all its cells are empty")
+        yield record
+
+
+def _rows(path: Path, columns: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[tuple[int, int, dict[str, str]]]:
+    """(line, row, cells of the columns in use) below the header; ``columns`` names those in use, or says what is wrong."""
     row = 0
-    columns: dict[str, int] = {}
+    used: dict[str, int] = {}
     for line, cells in _lines(path):
-        if not columns:
-            columns = _columns(path, line, cells)
-            width = len(cells)
+        if not used:
+            used, width = _header(path, line, cells, columns), len(cells)
             continue
         row += 1
         if len(cells) != width:
             reason = f"has {len(cells)} cells, the header {width}; quote a cell that holds a separator"
             raise BadRecord(path, row, f"line {line}: {reason}")
-        label = cells[columns[LABEL]] if LABEL in columns else None
-        if label == "":
-            raise BadRecord(path, row, f"line {line}: its label is empty")
-        found = [replace(tokenizer.cell(cells[columns[c]], path, row), label=label) for c in (RECORD, SECOND) if c in columns]
-        if len(found) == 2:
-            yield Record(str(path), row, Pair(*found), b"\0\0".join(r.key for r in found), label)
-        else:
-            yield found[0]
+        yield line, row, {name: cells[i] for name, i in used.items()}
     if row == 0:
         raise BadRecord(path, None, "no record in it: a table has a header line and a line a record")
 
@@ -100,22 +131,25 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             raise BadRecord(path, None, f"line {rows.line_num}: {error}; is a quote left open, or not doubled?") from error
 
 
-def _columns(path: Path, line: int, header: Sequence[str]) -> dict[str, int]:
-    """Where each column that is used stands."""
-
-    def refuse(reason: str) -> NoReturn:
-        raise BadRecord(path, None, f"line {line}, the header: {reason}")
-
+def _header(path: Path, line: int, header: Sequence[str], columns: Callable[[Sequence[str]], Sequence[str]]) -> dict[str, int]:
+    """Where each column that is used stands; the others are said aloud."""
     names = [name.strip() for name in header]
-    for name in names:
-        if names.count(name) > 1:
-            refuse(f"the column {name!r} is named twice")
-    if RECORD not in names:
+    try:
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the column {name!r} is named twice")
+        used = columns(names)
+    except ValueError as error:
         separator = "tabs" if path.name.lower().endswith(".tsv") else "commas"
-        refuse(
-            f"no column {RECORD!r} among {', '.join(map(repr, names))} (parted by {separator}). {did_you_mean(RECORD, names)}"
-        )
-    strange = [name for name in names if name not in (RECORD, SECOND, LABEL)]
+        raise BadRecord(path, None, f"line {line}, the header: {error}; cells are parted by {separator}") from None
+    strange = [name for name in names if name not in used]
     if strange:
         log.info("%s: not used: the columns %s", path, ", ".join(map(repr, strange)))
-    return {name: i for i, name in enumerate(names) if name not in strange}
+    return {name: names.index(name) for name in used}
+
+
+def _of_one_modality(names: Sequence[str]) -> list[str]:
+    """The columns that a table of one modality's records may have."""
+    if RECORD not in names:
+        raise ValueError(f"no column {RECORD!r} among {', '.join(map(repr, names))}. {did_you_mean(RECORD, names).rstrip('.')}")
+    return [name for name in (RECORD, SECOND, LABEL) if name in names]

@@ -14,13 +14,23 @@ CLASSES = {1: "normal", 2: "R-on-T", 3: "PVC", 4: "SP", 5: "unclassified"}
 """As the archive describes them: PVC, a premature ventricular beat; R-on-T, one that falls on the T wave; SP, a
 supraventricular premature or ectopic beat."""
 
+REPORTS = {
+    "normal": "a normal beat",
+    "R-on-T": "a premature ventricular beat on the T wave",
+    "PVC": "a premature ventricular beat",
+    "SP": "a supraventricular premature or ectopic beat",
+    "unclassified": "a beat that cannot be classified",
+}
+"""The classes in words."""
+
 SAMPLES = 140
 NOMINAL = 100
 """Samples a second that are written down. The archive stretched every beat to 140 samples, so there is no true rate."""
 
 
 def prepare(folder: Path, source: Path) -> str:
-    """Write ``beats.npz``: the signals, and the classes by their names.
+    """Write ``beats.npz``, the signals and the classes by their names; and ``reports.csv``, a joint table of every beat, a file
+    of its own in ``beats``, and its class in words.
 
     Args:
         folder: an empty folder to fill. source: ``ECG5000_TRAIN.txt`` or ``ECG5000_TEST.txt``, plain or gzip: the number of the
@@ -47,6 +57,12 @@ def prepare(folder: Path, source: Path) -> str:
         sample_RM.append(sample_M)
     if not labels:
         raise BadRecord(source, None, "no beat in it")
-    signals = np.array(sample_RM, np.float32)
-    np.savez(folder / "beats.npz", signals=signals, rate=np.array(NOMINAL), leads=np.array(["ECG"]), labels=np.array(labels))
+    signals, heads = np.array(sample_RM, np.float32), {"rate": np.array(NOMINAL), "leads": np.array(["ECG"])}
+    np.savez(folder / "beats.npz", signals=signals, labels=np.array(labels), **heads)
+    (folder / "beats").mkdir(exist_ok=True)
+    rows = ["ecg,text"]
+    for number, (sample_M, label) in enumerate(zip(signals, labels, strict=True)):
+        np.savez(folder / "beats" / f"{number:04}.npz", signals=sample_M[None], **heads)
+        rows.append(f"beats/{number:04}.npz,{REPORTS[label]}")
+    (folder / "reports.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return f"{len(labels):,} beats"
