@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         "list", help="recipes and everything a recipe can name", description="List recipes and everything a recipe can name."
     )
     show_all.add_argument(
-        "what", nargs="?", help="recipes, modalities, masking, corruptions, targets, objectives, encoders, decoders"
+        "what", nargs="?", help="recipes, modalities, masking, corruptions, targets, objectives, encoders, decoders, optimizers"
     )
 
     show = commands.add_parser(

@@ -25,7 +25,8 @@ from .core.errors import BadRecipe, did_you_mean
 from .growth import PROOF, STEP0, Growth, lines
 from .join import join
 from .old_data import modality_of, old_data
-from .recipe import Recipe, parse_overrides, resolve, set_value, settled
+from .overrides import parse_overrides, set_value
+from .recipe import Recipe, resolve, settled
 from .sources import open_source
 from .start import narrowed
 from .yaml import load

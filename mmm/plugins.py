@@ -23,7 +23,18 @@ __all__ = ["FAMILIES", "GROUP", "OURS", "Entry", "faults", "find", "index", "nee
 log = logging.getLogger("mmm")
 
 OURS = "mmm-pretrain"
-FAMILIES = ("modalities", "masking", "corruptions", "targets", "objectives", "encoders", "decoders", "adapters", "interop")
+FAMILIES = (
+    "modalities",
+    "masking",
+    "corruptions",
+    "targets",
+    "objectives",
+    "encoders",
+    "decoders",
+    "optimizers",
+    "adapters",
+    "interop",
+)
 
 
 @dataclass(frozen=True)

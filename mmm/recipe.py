@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import plugins
 from .core.errors import BadRecipe, did_you_mean
-from .yaml import load, loads
+from .overrides import parse_overrides, set_value
+from .yaml import load
 
 if TYPE_CHECKING:
     from .core.training import Training
@@ -93,43 +94,6 @@ def _rung(name: Any, where: str) -> list[tuple[str, Any]]:
     return list((rungs[name].get("set") or {}).items())
 
 
-def parse_overrides(words: Iterable[str]) -> list[tuple[str, Any]]:
-    """``--a.b value`` and ``--a.b=value`` pairs; values are read as YAML, and as plain text where they are none."""
-    pairs: list[tuple[str, Any]] = []
-    words = list(words)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--") or len(word) == 2:
-            raise BadRecipe(f"{word!r} is not an option; overrides are written --model.encoder.init_args.depth 6")
-        key, has_value, value = word[2:].partition("=")
-        if not has_value:
-            if not words or words[0].startswith("--"):
-                raise BadRecipe(f"--{key}: needs a value; choices of plain options are listed by mmm run --help")
-            value = words.pop(0)
-        try:
-            pairs.append((key, loads(f"value: {value}", key)["value"]))
-        except BadRecipe:
-            pairs.append((key, value))
-    return pairs
-
-
-def set_value(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set ``a.b.c`` in nested mappings. Another class drops the arguments of the one it replaces."""
-    *path, last = key.split(".")
-    place = values
-    for word in path:
-        inner = place.get(word)
-        if isinstance(inner, str) and word != "class_path":
-            inner = {"class_path": inner}
-        if not isinstance(inner, dict):
-            inner = {}
-        place[word] = inner
-        place = inner
-    if last == "class_path" and place.get("class_path") != value:
-        place.pop("init_args", None)
-    place[last] = value
-
-
 def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     """Check every name of a recipe and fill in the defaults, the packages of the classes it names among them."""
     from lightning.pytorch import Trainer
@@ -150,6 +114,9 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     for key in TRAINER_OWN:
         if key in trainer:
             raise BadRecipe(f"{where}: trainer.{key} is set by the run itself and cannot stand in a recipe")
+    optimizer = model.get("optimizer") or {}
+    if isinstance(optimizer, dict) and "class_path" not in optimizer:  # numbers alone are AdamW's
+        model = {**model, "optimizer": {"class_path": "AdamW", "init_args": optimizer}}
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise BadRecipe(f"{where}: seed is {seed!r}; expected a whole number")

@@ -20,6 +20,7 @@ from mmm.modalities.audio import Audio
 from mmm.modalities.image import Image
 from mmm.modalities.protein import Protein
 from mmm.modalities.text import Text
+from mmm.optimizers.adamw import AdamW
 
 WORDS = ["stream", "token", "mask", "hidden", "shared", "row", "layout", "of", "the"]
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -82,7 +83,7 @@ def halves(folder: Path, name: str, records: int = 80, seed: int = 0) -> str:
 def built(name: str, files: str | list[str], objective: Objective, test: str | None = None, **data) -> tuple[Training, Data]:
     """A model of one modality and its data, read, fitted and built."""
     torch.manual_seed(0)
-    training = Training({name: MAKE[name]()}, Transformer(32, 1, 4, rotary=2), objective, Readout(), seed=1)
+    training = Training({name: MAKE[name]()}, Transformer(32, 1, 4, rotary=2), objective, Readout(), AdamW(), seed=1)
     arguments = {"tokens_per_batch": 160 if name == "image" else 400, "validation": 0.3, "validation_records": None} | data
     module = Data(files={name: files}, test=None if test is None else {name: test}, **arguments)
     module.read(training.modalities, training.seed)

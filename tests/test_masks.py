@@ -24,6 +24,7 @@ from mmm.masks import audit, character_picture, looks, spans, table
 from mmm.modalities.image import Image
 from mmm.modalities.protein import Protein
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.optimizers.adamw import AdamW
 from mmm.targets.pixels import Pixels
 from mmm.targets.token_ids import TokenIds
 from mmm.testing.toys import ToyIds
@@ -57,7 +58,7 @@ def ready(folder, masking, corruption=None, names=("image", "protein")):
             {n: Pixels() if n == "image" else TokenIds() for n in names},
         )
     )
-    training = Training({n: parts[n] for n in names}, Transformer(16, 1, 2), objective, Readout(), seed=1)
+    training = Training({n: parts[n] for n in names}, Transformer(16, 1, 2), objective, Readout(), AdamW(), seed=1)
     data = Data(files={n: str(folder / FILES[n]) for n in names}, tokens_per_batch=4096, validation=0.3)
     data.read(training.modalities, training.seed)
     for name, modality in training.modalities.items():

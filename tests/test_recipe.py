@@ -18,7 +18,8 @@ from mmm.core.errors import BadRecipe
 from mmm.core.training import Training
 from mmm.encoders.transformer import Transformer
 from mmm.modalities.text import TextTokenizer
-from mmm.recipe import build, instantiate, parse_overrides, read, resolve, set_value
+from mmm.overrides import parse_overrides, set_value
+from mmm.recipe import build, instantiate, read, resolve
 
 FILES = {"text": "corpus/*.txt", "protein": "own.fasta"}
 ENCODER = "model.encoder.init_args"
@@ -116,7 +117,7 @@ def test_overrides_reach_every_depth(recipe):
     resolved = read(recipe, words).values
     assert resolved["model"]["encoder"]["init_args"]["depth"] == 3
     assert resolved["data"]["files"] == FILES | {"text": "corpus/**/*.txt"}
-    assert resolved["model"]["optimizer"]["betas"] == [0.5, 0.6]
+    assert resolved["model"]["optimizer"]["init_args"]["betas"] == [0.5, 0.6]
     assert resolved["seed"] == 7
     assert resolved["model"]["encoder"]["init_args"]["width"] == 16, "the recipe's other values stay"
 
@@ -138,6 +139,14 @@ def test_arguments_of_a_class_named_by_its_bare_word():
     place = {"corruption": "MaskVector"}
     set_value(place, "corruption.init_args.random", 0.1)
     assert place["corruption"] == {"class_path": "MaskVector", "init_args": {"random": 0.1}}
+
+
+def test_init_args_may_be_left_out():
+    place = {"optimizer": {"class_path": "Lion"}, "masking": {"text": "Span"}}
+    for key, value in (("optimizer.lr", 0.1), ("optimizer.betas", [0, 1]), ("masking.text.rate.class_path", "Drawn")):
+        set_value(place, key, value)
+    assert place["optimizer"] == {"class_path": "Lion", "init_args": {"lr": 0.1, "betas": [0, 1]}}
+    assert place["masking"]["text"] == {"class_path": "Span", "init_args": {"rate": {"class_path": "Drawn"}}}
 
 
 def test_a_whole_part_can_be_replaced(recipe):
@@ -204,7 +213,7 @@ def test_the_seed_makes_the_weights(recipe):
         ("model.modalities.text.init_args.vocab", 3, ["Did you mean 'vocabulary'?"]),
         ("model.objective.init_args.masking.init_args.rat", 0.1, ["masking.init_args.rat'", "Did you mean 'rate'?"]),
         ("model.objective.init_args.targets.text", "TokenId", ["targets.text", "Did you mean 'TokenIds'?", "Pixels"]),
-        ("model.optimizer", {"learning_rate": 1}, ["no key 'model.optimizer.learning_rate'", "lr", "betas"]),
+        ("model.optimizer", {"learning_rate": 1}, ["no key 'model.optimizer.init_args.learning_rate'", "lr", "betas"]),
         ("data.file", {}, ["no key 'data.file'", "Did you mean 'files'?"]),
         ("trainer.max_step", 5, ["no key 'trainer.max_step'", "Did you mean 'max_steps'?"]),
         ("model.encoder.class_path", "Uniform", ["Uniform is a Masking, but a Encoder is needed here", "Transformer"]),

@@ -25,6 +25,7 @@ from mmm.masking.uniform import Uniform
 from mmm.modalities.image import Image
 from mmm.modalities.protein import Protein
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.optimizers.adamw import AdamW
 from mmm.page.gallery import data_uri
 from mmm.page.losses import Chart, _ticks, _window
 from mmm.page.skills import verdict
@@ -57,6 +58,7 @@ def done(tmp_path_factory):
             {"protein": "tied"},
         ),
         Readout(),
+        AdamW(),
         seed=11,
     )
     data, runlog = Data(files=files, tokens_per_batch=200, validation=0.3), RunLog()

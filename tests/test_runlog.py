@@ -8,7 +8,6 @@ from lightning.pytorch import Callback, Trainer
 from tiny import write
 
 from mmm.checkpoint import AtomicCheckpointIO, Checkpoints, load_checkpoint
-from mmm.core.optimizer import AdamW
 from mmm.core.training import Training
 from mmm.corruptions.mask_vector import MaskVector
 from mmm.data.mixture import Mixture
@@ -19,6 +18,7 @@ from mmm.masking.uniform import Uniform
 from mmm.modalities.image import Image
 from mmm.modalities.protein import Protein
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.optimizers.adamw import AdamW
 from mmm.runlog import RunLog, cut, losses, write_whole
 from mmm.targets.pixels import Pixels
 from mmm.targets.token_ids import TokenIds

@@ -21,6 +21,7 @@ from mmm.masking.uniform import Uniform
 from mmm.modalities.image import Image
 from mmm.modalities.protein import Protein
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.optimizers.adamw import AdamW
 from mmm.skill import by_key, context_free, evaluate, interval
 from mmm.targets.pixels import Pixels
 from mmm.targets.token_ids import TokenIds
@@ -42,6 +43,7 @@ def ready(files, rate=0.4, names=("image", "protein"), normalise=False):
         Transformer(16, 1, 2, dropout=0.5),
         MaskedModeling(rates, MaskVector(), {n: targets[n] for n in names}),
         Readout(),
+        AdamW(),
         seed=3,
     )
     data = Data(files={n: files[n] for n in names}, tokens_per_batch=200, validation=0.3)

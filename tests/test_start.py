@@ -11,7 +11,8 @@ from tiny import save, values, write
 from mmm.check import check
 from mmm.core.errors import BadRecipe
 from mmm.loading import load
-from mmm.recipe import ladder, parse_overrides, read
+from mmm.overrides import parse_overrides
+from mmm.recipe import ladder, read
 from mmm.run import run
 
 
@@ -170,7 +171,7 @@ def test_every_rung_of_the_ladder_trains(home, tmp_path):
 def test_ones_own_settings_win_over_a_rung(home, tmp_path):
     path = save(tmp_path / "on.yaml", further(home))
     recipe = read(path, ["--adapter", "lora", "--model.optimizer.lr", "0.5"])
-    assert recipe.values["model"]["optimizer"]["lr"] == 0.5
+    assert recipe.values["model"]["optimizer"]["init_args"]["lr"] == 0.5
 
 
 def test_an_unknown_rung(home, tmp_path):

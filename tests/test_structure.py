@@ -30,6 +30,7 @@ FAMILIES = {
     "objectives": "mmm.core.objective.Objective",
     "encoders": "mmm.core.network.Encoder",
     "decoders": "mmm.core.network.Decoder",
+    "optimizers": "mmm.core.optimizer.Optimizer",
     "adapters": "mmm.core.adapter.Adapter",
 }
 OTHER_BASE = {"masking/rates.py": "mmm.core.rate.Rate"}

@@ -3,56 +3,75 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
 
-@dataclass
-class AdamW:
-    """AdamW (arXiv:1711.05101) with a linear warm-up and a decay that are functions of the step alone, so a resumed run
+class Optimizer(ABC):
+    """An optimiser of the library with a linear warm-up and a decay that are functions of the step alone, so a resumed run
     needs no state.
 
     Args:
-        lr: peak learning rate. betas, eps: of Adam. weight_decay: of matrices; norms, biases and single vectors have none.
+        lr: peak learning rate. weight_decay: of matrices; norms, biases and single vectors have none.
         warmup: steps of linear warm-up. decay: how the rate falls after it. final: share of the peak that is left at the end.
         clip: largest norm of the whole gradient; None: no clipping.
     """
 
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-8
-    weight_decay: float = 0.01
-    warmup: int = 0
-    decay: Literal["linear", "cosine", "constant"] = "cosine"
-    final: float = 0.0
-    clip: float | None = 1.0
+    parts_hidden: ClassVar[bool] = False
+    """Whether ``make`` is told which groups are hidden matrices."""
 
-    def build(
-        self, parameters: Iterable[nn.Parameter], factors: Mapping[nn.Parameter, float] | None = None
-    ) -> torch.optim.Optimizer:
-        """The optimiser over every parameter that is trained, fused.
+    def __init__(
+        self,
+        lr: float,
+        weight_decay: float,
+        warmup: int = 0,
+        decay: Literal["linear", "cosine", "constant"] = "cosine",
+        final: float = 0.0,
+        clip: float | None = 1.0,
+    ):
+        self.lr, self.weight_decay = lr, weight_decay
+        self.warmup, self.decay, self.final, self.clip = warmup, decay, final, clip
+
+    @abstractmethod
+    def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The library's optimiser.
 
         Args:
-            factors: on the learning rate, of single parameters; 1 where none is named.
+            groups: of parameters, each with its ``weight_decay``, the ``factor`` on its rate, and, where the class says
+                ``parts_hidden``, whether they are ``hidden`` matrices: products inside encoder or decoder.
+        """
+
+    def build(
+        self,
+        parameters: Iterable[nn.Parameter],
+        factors: Mapping[nn.Parameter, float] | None = None,
+        hidden: Collection[nn.Parameter] = (),
+    ) -> torch.optim.Optimizer:
+        """The optimiser over every parameter that is trained.
+
+        Args:
+            factors: on the learning rate, of single parameters; 1 where none is named. hidden: matrices of products inside
+                encoder or decoder.
 
         Raises:
             ValueError: nothing is trained.
         """
-        groups: dict[tuple[bool, float], dict[str, Any]] = {}
+        groups: dict[tuple[bool, bool, float], dict[str, Any]] = {}
+        inside = {id(p) for p in hidden} if self.parts_hidden else set()
         for parameter in parameters:
             if parameter.requires_grad:
-                decays, factor = parameter.ndim >= 2, (factors or {}).get(parameter, 1.0)
-                decay = self.weight_decay if decays else 0.0
-                group = groups.setdefault((decays, factor), {"params": [], "weight_decay": decay, "factor": factor})
-                group["params"].append(parameter)
+                key = (id(parameter) in inside, parameter.ndim >= 2, (factors or {}).get(parameter, 1.0))
+                group = {"params": [], "weight_decay": self.weight_decay if key[1] else 0.0, "factor": key[2]}
+                if self.parts_hidden:
+                    group["hidden"] = key[0]
+                groups.setdefault(key, group)["params"].append(parameter)
         if not groups:
             raise ValueError("nothing is trained: every parameter is frozen")
-        ordered = [groups[key] for key in sorted(groups, key=lambda k: (-k[0], -k[1]))]
-        return torch.optim.AdamW(ordered, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+        return self.make([groups[key] for key in sorted(groups, reverse=True)])
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step number ``step`` (from 0) of ``steps``."""

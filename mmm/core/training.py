@@ -23,7 +23,7 @@ from .modality import Assets, Modality, Record
 from .model import Model
 from .network import Decoder, Encoder
 from .objective import Objective, Term
-from .optimizer import AdamW
+from .optimizer import Optimizer
 from .tokens import Tokens
 from .view import View
 
@@ -57,7 +57,7 @@ class Training(LightningModule):
         encoder: shared by all modalities.
         objective: what is learned.
         decoder: makes answers of what the encoder returns.
-        optimizer: AdamW and its schedule.
+        optimizer: what moves the weights, and its schedule.
         modality_vector: add one learned vector a modality to its tokens.
         adapter: what of the model is trained; all of it without one.
         seed: of every random number of the run.
@@ -69,7 +69,7 @@ class Training(LightningModule):
         encoder: Encoder,
         objective: Objective,
         decoder: Decoder,
-        optimizer: AdamW | None = None,
+        optimizer: Optimizer,
         modality_vector: bool = False,
         adapter: Adapter | None = None,
         seed: int = 0,
@@ -78,7 +78,7 @@ class Training(LightningModule):
         if not modalities:
             raise ValueError("a model needs at least one modality")
         self.automatic_optimization = False
-        self.optimizer_settings = optimizer or AdamW()
+        self.optimizer_settings = optimizer
         self.seed, self.modality_vector = seed, modality_vector
         self._parts = (modalities, encoder, decoder)  # in a tuple: registered once, as parts of the model
         self.model: Model
@@ -155,7 +155,12 @@ class Training(LightningModule):
                 "trainer.precision 16-mixed is not supported: its gradients are scaled; choose bf16-mixed or 32-true"
             )
         factors = self.adapter.rates(self.model) if self.adapter is not None else None
-        return self.optimizer_settings.build(self.trained(), factors)
+        return self.optimizer_settings.build(self.trained(), factors, self.hidden_matrices())
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Of the products inside encoder and decoder."""
+        inside = [*self.model.encoder.modules(), *self.model.decoder.modules()]
+        return [module.weight for module in inside if isinstance(module, nn.Linear)]
 
     def trained(self) -> Iterable[nn.Parameter]:
         """Every parameter of the model, of the objective and of the adapter, once; frozen ones too."""

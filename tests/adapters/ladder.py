@@ -14,7 +14,6 @@ from mmm import plugins
 from mmm.core.adapter import Adapter
 from mmm.core.batch import StepBatch
 from mmm.core.network import Decoder
-from mmm.core.optimizer import AdamW
 from mmm.core.training import Training
 from mmm.core.view import View
 from mmm.corruptions.mask_vector import MaskVector
@@ -22,6 +21,7 @@ from mmm.decoders.readout import Readout
 from mmm.encoders.transformer import Transformer
 from mmm.masking.uniform import Uniform
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.optimizers.adamw import AdamW
 from mmm.targets.pixels import Pixels
 from mmm.targets.token_ids import TokenIds
 from mmm.testing import ToyIds, ToyPatches, batch, toy_raws

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from mmm.core.optimizer import AdamW
 from mmm.core.training import Training
 from mmm.corruptions.mask_vector import MaskVector
 from mmm.data.module import Data
@@ -21,6 +20,7 @@ from mmm.masking.uniform import Uniform
 from mmm.modalities.protein import Protein
 from mmm.modalities.text import Text
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.optimizers.adamw import AdamW
 from mmm.targets.token_ids import TokenIds
 
 
