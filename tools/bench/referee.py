@@ -33,7 +33,6 @@ from mmm.core.head import HeadSettings
 from mmm.core.masking import Masking
 from mmm.core.modality import Assets, Modality
 from mmm.core.network import Decoder, Encoder
-from mmm.core.optimizer import AdamW
 from mmm.core.tokens import Piece, Sample, Tokens, pack
 from mmm.core.training import Training
 from mmm.core.view import View
@@ -60,6 +59,7 @@ from mmm.modalities.protein import Protein
 from mmm.modalities.text import Text
 from mmm.nn.waveform import Neighbours
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.optimizers.adamw import AdamW
 from mmm.targets.foreign_codes import ForeignCodes
 from mmm.targets.pixels import Pixels
 from mmm.targets.token_ids import TokenIds
@@ -180,7 +180,7 @@ class Workload:
         if compiled:
             for part in (model.encoder, model.decoder, *model.heads.values()):
                 part.compile(dynamic=False)
-        optimiser = training.optimizer_settings.build(training.trained())
+        optimiser = training.optimizer_settings.build(training.trained(), hidden=training.hidden_matrices())
         looks = self.looks(training, theirs.batches, seed)
         turn, asked = itertools.cycle(looks), itertools.cycle(looks)
         training.train()
