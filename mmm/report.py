@@ -110,6 +110,8 @@ def summary(
         "tokens": pace["tokens"],
         "seconds": pace["seconds"],
         "tokens_per_second": pace["tokens_per_second"],
+        "flops": pace["flops"],
+        "utilisation": pace["utilisation"],
         "waiting": pace["waiting"],
         "processes": pace["processes"],
         "device": torch.cuda.get_device_name(training.device) if training.device.type == "cuda" else training.device.type,

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.states import TrainerFn
@@ -19,6 +20,7 @@ from torch import nn
 from .core.batch import StepBatch
 from .core.training import Training
 from .skill import gathered
+from .work import Work, peak
 
 log = logging.getLogger("mmm")
 HEADER = ("step", "term", "total", "count")
@@ -33,7 +35,8 @@ class RunLog(Callback):
     """
 
     def __init__(self) -> None:
-        self._clock = _DataClock()
+        self._clock, self._work = _DataClock(), Work()
+        self._peak: float | None = None  # operations a second of one process's device
         self._rows: TextIO | None = None
         self._tokens, self._seconds, self._waited = 0, 0.0, 0.0
         self._since: float | None = None  # when training last went on; None while it stands
@@ -45,14 +48,19 @@ class RunLog(Callback):
 
         ``tokens`` are real ones: there is no padding. ``seconds`` are those of training, without validation and reports;
         ``waiting`` is the share of them in which the first process waited for data, None where another profiler than the
-        default is in use.
+        default is in use. ``flops`` are operations a second of the products; ``utilisation`` is their share of what a large
+        product reaches on this hardware in this precision; both None where the run was too short to be counted.
         """
         seconds = self._elapsed()
+        pace = self._tokens / seconds if seconds else 0.0
+        per_token = self._work.flops_per_token
         return {
             "steps": self._steps,
             "tokens": self._tokens,
             "seconds": seconds,
-            "tokens_per_second": self._tokens / seconds if seconds else 0.0,
+            "tokens_per_second": pace,
+            "flops": pace * per_token if per_token else None,
+            "utilisation": pace * per_token / (self._processes * self._peak) if per_token and self._peak else None,
             "waiting": self._waiting() / seconds if seconds and self._clock.started else None,
             "processes": self._processes,
             "validation": {name: total / count for name, (total, count) in self._held.items() if count},
@@ -76,11 +84,15 @@ class RunLog(Callback):
                 log.info("trained: %s of %s parameters (%.3g %%)", f"{trained:,}", f"{total:,}", 100 * trained / total)
         self._since = perf_counter()
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: StepBatch, batch_idx: int) -> None:
+        self._work.begin()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: StepBatch, batch_idx: int
     ) -> None:
         """Callbacks that save come after this one, so a checkpoint has the cursor of its own step."""
         assert isinstance(pl_module, Training)
+        self._work.end(pl_module.last_tokens / trainer.world_size)
         self._steps = trainer.global_step
         self._tokens += pl_module.last_tokens
         if self._rows is not None:
@@ -108,8 +120,12 @@ class RunLog(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
+        if self._work.flops_per_token and trainer.is_global_zero:
+            half = "bf16" in str(trainer.precision)
+            self._peak = peak(pl_module.device, torch.bfloat16 if half else torch.float32)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._work.abandon()
         self._close()
 
     def state_dict(self) -> dict[str, Any]:

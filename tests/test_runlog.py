@@ -144,6 +144,11 @@ def test_the_summary_counts_real_tokens_and_divides_the_time(whole):
     assert summary["validation"] == pytest.approx({n: t / c for n, (t, c) in totals.items()}, rel=1e-5)
 
 
+def test_a_short_run_is_not_counted(whole):
+    summary = whole[3].summary()
+    assert (summary["flops"], summary["utilisation"]) == (None, None)
+
+
 def test_another_profiler_is_left_alone(files, tmp_path):
     _, _, runlog, _ = fit(files, tmp_path, profiler="simple")
     assert runlog.summary()["waiting"] is None

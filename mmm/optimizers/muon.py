@@ -11,7 +11,8 @@ from mmm.core.optimizer import Optimizer
 
 class Muon(Optimizer):
     """Muon, of timm: the momentum of a matrix inside encoder or decoder is made orthogonal by Newton-Schulz steps; all else
-    (embeddings, heads, norms, biases) is AdamW's, with Nesterov's momentum where the matrices have it. Steps are scaled to the size of AdamW's, so one rate serves both.
+    (embeddings, heads, norms, biases) is AdamW's, with Nesterov's momentum where the matrices have it. Steps are scaled to
+    the size of AdamW's, so one rate serves both.
 
     Paper: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the scale: arXiv:2502.16982, section 2.2.
 

@@ -79,6 +79,7 @@ def _tiles(facts: Mapping[str, Any]) -> str:
         "training": duration(facts["seconds"]),
         "tokens a second": short(facts["tokens_per_second"]),
         "waiting for data": "-" if facts["waiting"] is None else f"{facts['waiting']:.1%}",
+        "of the peak": "-" if facts["utilisation"] is None else f"{facts['utilisation']:.0%}",
         f"on {machine}": facts["precision"] or "-",
     }
     boxes = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in tiles.items())
@@ -116,9 +117,12 @@ def _model(facts: Mapping[str, Any]) -> str:
     counts = facts["parameters"]
     rows = [(part, f"{n:,}", f"{n / max(1, counts['total']):.1%}") for part, n in counts.items()]
     waiting = "" if facts["waiting"] is None else f", {facts['waiting']:.1%} of the time waiting for data"
+    used = ""
+    if facts["utilisation"] is not None:
+        used = f" {facts['flops'] / 1e12:.3g} TFLOP/s in products, {facts['utilisation']:.0%} of what a large one reaches here."
     words = (
         f"<p>{facts['steps']:,} steps over {facts['tokens']:,} tokens (real ones, there is no padding) in "
-        f"{duration(facts['seconds'])}: {facts['tokens_per_second']:,.0f} tokens a second{waiting}. "
+        f"{duration(facts['seconds'])}: {facts['tokens_per_second']:,.0f} tokens a second{waiting}.{used} "
         f"Processes: {facts['processes']}, on {escape(facts['device'])}. Seed: {facts['seed']}. "
         f"Precision: {escape(facts['precision'] or 'not told')}.</p>"
     )
