@@ -28,7 +28,7 @@ class AudioTokenizer(SoundTokenizer):
     """Sound to log-mel frames or samples. What is left after the last whole token is cut off.
 
     Args:
-        front_end, rate, max_seconds, mels, hop_ms, frames_per_token, standardise: see ``Audio``.
+        front_end, rate, max_seconds, mels, hop_ms, frames_per_token, standardise, centre: see ``Audio``.
         kernels, strides: of the convolutions that read samples.
     """
 
@@ -43,6 +43,7 @@ class AudioTokenizer(SoundTokenizer):
         standardise: float | None = 1e-7,
         kernels: Sequence[int] = KERNELS,
         strides: Sequence[int] = STRIDES,
+        centre: bool = False,
     ):
         super().__init__(rate, f"max_seconds={max_seconds:g}")
         self.rowwise = front_end == "logmel"
@@ -50,6 +51,8 @@ class AudioTokenizer(SoundTokenizer):
             raise BadRecipe(
                 f"Audio(conv_kernels={kernels}, conv_strides={strides}): needs as many, no stride beyond its kernel"
             )
+        if centre and not self.rowwise:
+            raise BadRecipe("Audio(centre=True): samples have no bands to centre; choose front_end: logmel")
         if not self.rowwise:  # frames of a spectrogram that goes with the tokens: two of them each, if their stride is even
             frames_per_token = 2 - math.prod(strides) % 2
             hop_ms = 1000 * math.prod(strides) / frames_per_token / rate
@@ -57,7 +60,7 @@ class AudioTokenizer(SoundTokenizer):
             raise BadRecipe(f"Audio(frames_per_token={frames_per_token}): needs 1 or more")
         self.log_mel = LogMel(rate, mels, 2.5 * hop_ms, hop_ms)
         self.max_seconds, self.frames_per_token, self.standardise = max_seconds, frames_per_token, standardise
-        self.kernels, self.strides = tuple(kernels), tuple(strides)
+        self.kernels, self.strides, self.centre = tuple(kernels), tuple(strides), centre
         if self._tokens(int(max_seconds * rate)) < 1 or max_seconds * rate >= 2**24:
             raise BadRecipe(f"Audio(max_seconds={max_seconds}): needs a token at least and 2**24 samples at most, at {rate} Hz")
         self.mean_M: Tensor | None = None
@@ -70,7 +73,7 @@ class AudioTokenizer(SoundTokenizer):
         total_M = torch.zeros(self.log_mel.mels, dtype=torch.float64)
         square_M, frames = torch.zeros_like(total_M), 0
         for sample_L in self.learnable(records, "Audio"):
-            energy_FM = self.log_mel(sample_L).double()
+            energy_FM = self._energies(sample_L).double()
             total_M += energy_FM.sum(0)
             square_M += energy_FM.square().sum(0)
             frames += len(energy_FM)
@@ -106,7 +109,7 @@ class AudioTokenizer(SoundTokenizer):
         tokens = self._tokens(len(sample_L))
         if self.rowwise:
             mean_M, deviation_M = self._fitted()
-            energy_FM = self.log_mel(sample_L)[: tokens * self.frames_per_token]
+            energy_FM = self._energies(sample_L)[: tokens * self.frames_per_token]
             content_R = ((energy_FM - mean_M) / deviation_M).view(tokens, -1)
         elif self.standardise is None:
             content_R = sample_L
@@ -118,7 +121,8 @@ class AudioTokenizer(SoundTokenizer):
     def detokenize(self, content_R: Tensor) -> Any:
         """Of samples: (waveform, rate) as the model hears it, by default at zero mean and unit variance.
 
-        Of log-mel rows: the frames (F, M) in natural logarithms. Their phases are gone, so a waveform cannot be had back.
+        Of log-mel rows: the frames (F, M) in natural logarithms, with ``centre`` those around their mean. Their phases are
+        gone, so a waveform cannot be had back.
         """
         return self.energies(content_R) if self.rowwise else (content_R, self.rate)
 
@@ -128,6 +132,10 @@ class AudioTokenizer(SoundTokenizer):
             mean_M, deviation_M = (x.to(content_R.device) for x in self._fitted())
             return content_R.reshape(-1, self.log_mel.mels) * deviation_M + mean_M
         return self.log_mel(content_R)[: self._tokens(len(content_R)) * self.frames_per_token]
+
+    def _energies(self, sample_L: Tensor) -> Tensor:
+        energy_FM = self.log_mel(sample_L)
+        return energy_FM - energy_FM.mean(0) if self.centre else energy_FM
 
     def empty(self) -> Tensor:
         return torch.zeros(0, self.frames_per_token * self.log_mel.mels) if self.rowwise else torch.zeros(0)

@@ -54,6 +54,8 @@ class Audio(Modality):
         conv_kernels, conv_strides: in samples, then in rows of the convolution before.
         feature_norm: the LayerNorm between the convolutions and the product.
         standardise: added to a record's variance before it is brought to one; null: samples stay as they are.
+        centre: take the mean over the record off each log-mel band first, which takes microphone and loudness away, and
+            something of the voice (cepstral mean normalisation, Atal 1974, doi:10.1121/1.1914702). ``logmel`` alone.
     """
 
     adjustable = ("max_seconds",)
@@ -77,10 +79,11 @@ class Audio(Modality):
         standardise: float | None = 1e-7,
         neighbours: Neighbours | None = None,
         eps: float = 1e-5,
+        centre: bool = False,
     ):
         super().__init__()
         self.tokenizer: AudioTokenizer = AudioTokenizer(
-            front_end, rate, max_seconds, mels, hop_ms, frames_per_token, standardise, conv_kernels, conv_strides
+            front_end, rate, max_seconds, mels, hop_ms, frames_per_token, standardise, conv_kernels, conv_strides, centre
         )
         self.positions, self.with_norm, self.feature_norm, self.eps = positions, norm, feature_norm, eps
         self.conv_width, self.conv_norm, self.conv_bias = conv_width, conv_norm, conv_bias

@@ -24,6 +24,7 @@ from mmm.core.rule import Causal, Rule, dense
 from .rotary import rotate
 
 _PRODUCTS_UP_TO = 1024  # tokens a segment: longer ones would keep too large a matrix of probabilities
+_CACHED = 2**19  # scores a thread works on at once: 1 MiB in bfloat16
 
 
 def dense_attention(
@@ -97,24 +98,62 @@ def _batch(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -
 
 
 class _Products(torch.autograd.Function):
-    """softmax(q k' / sqrt(d)) v as batched products that keep the probabilities for the backward pass."""
+    """softmax(q k' / sqrt(d)) v as batched products that keep the probabilities for the backward pass.
+
+    Where all scores do not fit into the cache, some heads at a time, so that each matrix stays there from one operation to
+    the next.
+    """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scale = q.shape[-1] ** -0.5
-        q = q * scale
-        p = torch.softmax(q @ k.transpose(-1, -2), dim=-1)
+        ctx.scale = q.shape[-1] ** -0.5
+        # Laid out once: each product would copy what is strided, forward and again backward.
+        q, k, v = (q * ctx.scale).contiguous(), k.contiguous(), v.contiguous()
+        steps = _steps(q)
+        if len(steps) == 1:
+            p = _softmax(q @ k.mT)
+            out = p @ v
+        else:
+            p, out = q.new_empty(*q.shape[:3], q.shape[2]), torch.empty_like(v)
+            q_, k_, v_, p_, out_ = (x.flatten(0, 1) for x in (q, k, v, p, out))
+            for some in steps:
+                p_[some] = _softmax(q_[some] @ k_[some].mT)
+                torch.bmm(p_[some], v_[some], out=out_[some])
         ctx.save_for_backward(q, k, v, p)
-        ctx.scale = scale
-        return p @ v
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (grad,) = grads
         q, k, v, p = ctx.saved_tensors
-        grad_p = grad @ v.transpose(-1, -2)
-        grad_s = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
-        return (grad_s @ k) * ctx.scale, grad_s.transpose(-1, -2) @ q, p.transpose(-1, -2) @ grad
+        grad, steps = grads[0].contiguous(), _steps(q)
+        if len(steps) == 1:
+            grad_s = _softmax_backward(grad @ v.mT, p)
+            return (grad_s @ k) * ctx.scale, grad_s.mT @ q, p.mT @ grad
+        made = tuple(torch.empty_like(x) for x in (q, k, v))
+        q_, k_, v_, p_, grad_, grad_q, grad_k, grad_v = (x.flatten(0, 1) for x in (q, k, v, p, grad, *made))
+        for some in steps:
+            grad_s = _softmax_backward(grad_[some] @ v_[some].mT, p_[some])
+            torch.bmm(grad_s, k_[some], out=grad_q[some])
+            torch.bmm(grad_s.mT, q_[some], out=grad_k[some])
+            torch.bmm(p_[some].mT, grad_[some], out=grad_v[some])
+        grad_q *= ctx.scale
+        return made
+
+
+def _steps(q: Tensor) -> list[slice]:
+    """Heads (of all segments) whose scores fit into the cache together."""
+    heads, n = q.shape[0] * q.shape[1], q.shape[2]
+    step = max(1, _CACHED * torch.get_num_threads() // n**2)
+    return [slice(first, first + step) for first in range(0, heads, step)]
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """In float32, which on a CPU is twice as fast as in bfloat16."""
+    return torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+
+
+def _softmax_backward(grad_p: Tensor, p: Tensor) -> Tensor:
+    return torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)  # type: ignore[no-any-return]
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool) -> Tensor:

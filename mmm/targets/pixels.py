@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmm.core.baseline import MeanVector
@@ -46,12 +47,13 @@ class Pixels(Target):
     def truth(self, tokens: Tokens, answer_N: Tensor) -> Tensor:
         truth_NV = tokens.content[self.name][tokens.number_T[answer_N]]
         if self.normalise and len(truth_NV):
-            variance = truth_NV.var(-1, keepdim=True)
-            truth_NV = (truth_NV - truth_NV.mean(-1, keepdim=True)) / (variance + 1e-6).sqrt()
+            # MAE divides by the root of the unbiased variance + 1e-6; LayerNorm, in one pass, by that of the biased one.
+            unbiased = (self.size - 1) / self.size
+            truth_NV = F.layer_norm(truth_NV, (self.size,), eps=1e-6 * unbiased) * unbiased**0.5
         return truth_NV
 
     def loss(self, output_NV: Tensor, truth_N: Tensor) -> Tensor:
-        return (output_NV.float() - truth_N.float()).square().mean(-1)
+        return F.mse_loss(output_NV.float(), truth_N.float(), reduction="none").mean(-1)
 
     def context_free(self, truths: Iterable[Tensor]) -> Baseline:
         return MeanVector(truths)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmm.core.draw import Draw
 from mmm.core.errors import BadRecipe, BadRecord
+from mmm.core.modality import Record
 from mmm.core.objective import Answer
 from mmm.core.picture import Marked, Raster
 from mmm.core.tokens import Sample, Tokens, pack
@@ -282,8 +283,6 @@ def test_fit_normalises_each_band_and_survives_bad_records(tmp_path, caplog):
 
 def test_fit_says_when_it_takes_a_part(caplog, monkeypatch):
     monkeypatch.setattr("mmm.modalities._waveforms.FIT_RECORDS", 2)
-    from mmm.core.modality import Record
-
     records = [Record("memory", i, (tone(0.5, seed=i), RATE), bytes([i])) for i in range(4)]
     one, two = Audio(), Audio()
     with caplog.at_level(logging.WARNING, logger="mmm"):
@@ -305,6 +304,19 @@ def test_tokenizer_pickles(front_end):
     tokenizer = fitted(front_end).tokenizer
     copy: AudioTokenizer = pickle.loads(pickle.dumps(tokenizer))
     assert torch.equal(copy.tokenize((tone(1.0), RATE)).content, tokenizer.tokenize((tone(1.0), RATE)).content)
+
+
+def test_centred_bands_are_deaf_to_loudness_and_microphone():
+    audio = Audio(rate=4000, mels=8, hop_ms=20.0, centre=True)
+    torch.manual_seed(0)
+    waves = [torch.randn(4000) * 0.1 for _ in range(3)]
+    audio.fit([Record("memory", i, (wave, 4000), bytes([i])) for i, wave in enumerate(waves)])
+    plain, loud = (audio.tokenizer.tokenize((wave, 4000)).content for wave in (waves[0], waves[0] * 3))
+    assert torch.allclose(plain, loud, atol=1e-4)
+    frames_FM = audio.tokenizer.energies(plain)
+    assert torch.allclose(frames_FM.mean(0), torch.zeros(8), atol=1e-5)
+    with pytest.raises(ValueError, match="centre=True"):
+        Audio(front_end="waveform", centre=True)
 
 
 def test_detokenize_gives_log_mel_frames_back():
