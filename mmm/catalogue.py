@@ -52,6 +52,12 @@ def describe(name: str) -> str:
     """Documentation and arguments of one class."""
     entry = plugins.find(name, None, "show")
     cls = entry.load()
-    return (
-        f"{entry.name}{inspect.signature(cls)}\n{entry.role} of {entry.distribution}, {entry.module}\n\n{inspect.getdoc(cls)}"
-    )
+    return f"{entry.name}{_signature(cls)}\n{entry.role} of {entry.distribution}, {entry.module}\n\n{inspect.getdoc(cls)}"
+
+
+def _signature(cls: type) -> inspect.Signature:
+    """The arguments with their types, which modules that postpone annotations hold as strings."""
+    try:
+        return inspect.signature(cls, eval_str=True)
+    except Exception:  # a name that only type checkers import; whatever else an annotation of others may raise
+        return inspect.signature(cls)

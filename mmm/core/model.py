@@ -10,11 +10,25 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from .errors import BadRecipe
 from .head import Head, HeadKind, HeadSettings
 from .modality import Modality
 from .network import Decoder, Encoded, Encoder
 from .target import Target
 from .view import View
+
+
+def check_name(name: str) -> None:
+    """Raises BadRecipe where a modality cannot be called so: torch keeps modules under plain names, beside its attributes."""
+    if not name or "." in name:
+        raise BadRecipe(
+            f"model.modalities: {name!r} is no name for a modality: it is empty or has a dot, which parts addresses"
+        )
+    if hasattr(nn.ModuleDict(), name):
+        raise BadRecipe(
+            f"model.modalities: a modality cannot be called {name!r}: torch's modules have an attribute of that name; "
+            f"choose another, such as {name + '_1'!r}"
+        )
 
 
 class Model(nn.Module):
@@ -28,7 +42,8 @@ class Model(nn.Module):
 
     def __init__(self, modalities: Mapping[str, Modality], encoder: Encoder, decoder: Decoder, modality_vector: bool = False):
         super().__init__()
-        for modality in modalities.values():
+        for name, modality in modalities.items():
+            check_name(name)
             modality.build(encoder.width)
         decoder.build(encoder.width, list(modalities))
         self.modalities = nn.ModuleDict(modalities)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mmm.core.errors import BadRecipe
 from mmm.data.cards import Card, find_cards, load_card
+
+log = logging.getLogger("mmm")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +38,10 @@ def main(args: argparse.Namespace) -> int:
         0; 1 where data could not be prepared or verified.
 
     Raises:
-        BadRecipe: a card does not follow the schema.
+        BadRecipe: a card that is named does not follow the schema.
     """
     if args.action == "list":
-        _list([load_card(name) for name in find_cards()])
+        _list(list(_readable()))
         return 0
     cards = [load_card(name) for name in args.names]
     if args.action == "show":
@@ -55,6 +58,15 @@ def _known(name: str) -> str:
     except BadRecipe as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return name
+
+
+def _readable() -> Iterator[Card]:
+    """Every card but the faulty ones, which are said aloud: what one package brings does not hold up the others."""
+    for name in find_cards():
+        try:
+            yield load_card(name)
+        except BadRecipe as error:
+            log.warning("left out: %s", error)
 
 
 def _list(cards: list[Card]) -> None:

@@ -116,6 +116,8 @@ class ProteinTokenizer(Tokenizer):
         self.frames = (Frame((before, after), (0,)),)
         self.fences, self.mask = frozenset(before + after), ids[vocabulary.mask]
         self.readable = {r: ids[r] for r in RESIDUES if r in ids} | {MASK: self.mask, vocabulary.mask: self.mask}
+        letters = [r for r in self.readable if len(r) == 1 and r != vocabulary.mask]
+        self.letters = frozenset([*letters, *(r.lower() for r in letters)])
         # A random X, B or gap gives itself away: no protein of the training data holds it at a random place.
         self.choices = torch.tensor(sorted(ids[r] for r in STANDARD if r in ids))
         self.window.room = self.max_length - len(before + after)
@@ -150,6 +152,8 @@ class ProteinTokenizer(Tokenizer):
         """
         if not (isinstance(sequence, str) and sequence):
             raise ValueError(f"a protein is a string of residues, not {sequence!r:.40}")
+        if self.letters.issuperset(sequence):  # as nearly all are; the rest is looked at letter by letter
+            return list(sequence.upper())
         masks = (MASK, self.vocabulary.mask)
         found = re.findall("|".join((*map(re.escape, masks), ".")), sequence.removesuffix("*"), re.DOTALL)
         residues = [MASK if r in masks else r.upper() for r in found]

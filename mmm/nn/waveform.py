@@ -114,7 +114,7 @@ def conv_positions(width: int, neighbours: Neighbours) -> nn.Module:
         ValueError: the width is no multiple of the groups, or a number is below 1.
     """
     if min(neighbours.kernel, neighbours.groups, neighbours.depth) < 1:
-        raise ValueError(f"Audio(neighbours={neighbours}): needs 1 or more of each")
+        raise ValueError(f"positions by convolution: {neighbours} needs 1 or more of each")
     if neighbours.depth == 1:
         return ConvPositions(width, neighbours)
     return _Stack([ConvPositions(width, neighbours) for _ in range(neighbours.depth)])
@@ -147,7 +147,9 @@ class ConvPositions(nn.Module):
         super().__init__()
         kernel, groups = neighbours.kernel, neighbours.groups
         if width % groups:
-            raise ValueError(f"Audio(positions='conv'): the encoder's width {width} is no multiple of {groups}")
+            raise ValueError(
+                f"positions by convolution: the width {width} is no multiple of the {groups} groups of {neighbours}"
+            )
         conv = nn.Conv1d(width, width, kernel, groups=groups)
         nn.init.normal_(conv.weight, std=2 / math.sqrt(kernel * width))
         plain = neighbours.norm == "layer"
