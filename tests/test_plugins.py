@@ -10,6 +10,7 @@ from tiny import mmm, save, values, write
 
 import mmm as mmm_package
 from mmm import plugins
+from mmm.catalogue import describe
 from mmm.core.errors import BadRecipe
 from mmm.yaml import load
 
@@ -342,3 +343,48 @@ def test_a_package_that_is_declared_and_gone(package, tmp_path):
     assert (done.status, len(done.errors)) == (2, 1)
     assert "needs the package mmm-toy, which is declared, but there is no package 'mmm_toy': reinstall it" in done.err
     assert mmm("check", save(tmp_path / "ours.yaml", values({"protein": "x.fasta"}))).status == 0
+
+
+# -- what a page tells ---------------------------------------------------------------------------------------------------------
+
+POSTPONED = '''\
+"""A part whose annotations are strings until somebody asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mmm.core.masking import Masking
+
+if TYPE_CHECKING:
+    from nowhere import Unknown
+
+
+class Ends(Masking):
+    """Hides an end.
+
+    Args:
+        rate: as ever. side: which one.
+    """
+
+    def __init__(self, rate: float = 0.15, side: Literal["left", "right"] = "left"):
+        super().__init__(rate)
+
+
+class Odd(Masking):
+    """Has an argument of a type that only type checkers see.
+
+    Args:
+        what: it.
+    """
+
+    def __init__(self, what: Unknown | None = None):
+        super().__init__(0.1)
+'''
+
+
+def test_types_are_told_without_quotes(package):
+    package("mmm-toy", POSTPONED)
+    assert describe("Ends").startswith("Ends(rate: float = 0.15, side: Literal['left', 'right'] = 'left')\n")
+    assert describe("Odd").startswith("Odd(what: 'Unknown | None' = None)\n"), "what cannot be looked up stays as it is written"
+    assert describe("Span").startswith("Span(rate: float | ")

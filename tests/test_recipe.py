@@ -256,6 +256,13 @@ def test_a_wrong_type_is_said_in_one_line(recipe, word, parts):
     assert all(part in text for part in parts)
 
 
+@pytest.mark.parametrize("name", ["train", "type", "items"])
+def test_a_modality_is_not_called_like_what_torch_has(recipe, name):
+    """It is said before anything is read or fitted."""
+    Path(recipe).write_text(Path(recipe).read_text().replace("text:", f"{name}:"))
+    assert f"a modality cannot be called {name!r}: torch's modules have an attribute of that name" in said(recipe)
+
+
 @pytest.mark.parametrize(
     ("word", "parts"),
     [

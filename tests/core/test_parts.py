@@ -10,12 +10,12 @@ from torch import nn
 
 from mmm.core.baseline import MeanVector, Unigram
 from mmm.core.draw import Draw
-from mmm.core.errors import BadRecord, did_you_mean
+from mmm.core.errors import BadRecipe, BadRecord, did_you_mean
 from mmm.core.head import Head
 from mmm.core.rate import Constant, as_rate
 from mmm.core.view import View
 from mmm.targets.token_ids import TokenIds
-from mmm.testing import batch, check_gradients, near, tiny_model, toy_raws, toys
+from mmm.testing import ToyIds, batch, check_gradients, near, tiny_model, toy_raws, toys
 from mmm.testing.tools import mixed
 
 NONE = torch.zeros(0, dtype=torch.bool)
@@ -122,3 +122,11 @@ def test_did_you_mean():
     assert did_you_mean("xyz", ["Uniform"]) == "Choices: Uniform."
     assert did_you_mean("a", []) == "Choices: none."
     assert "'MAE'" in did_you_mean("mae", ["MAE", "BERT"])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("train", "attribute of that name"), ("half", "'half_1'"), ("a.b", "dot"), ("", "empty")]
+)
+def test_a_modality_that_torch_cannot_keep_under_its_name(name, reason):
+    with pytest.raises(BadRecipe, match=f"model.modalities: .*{name!r}.*{reason}"):
+        tiny_model({name: ToyIds()})

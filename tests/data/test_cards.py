@@ -276,3 +276,24 @@ LOOKALIKES = ["1e-3", "no", "010", "0o17", "1:30", "", "~", "2024-01-01", "=", "
 @pytest.mark.parametrize("text", LOOKALIKES)
 def test_yaml_dump_keeps_text_text(text: str) -> None:
     assert yaml.loads(yaml.dump({"a": text}), "dumped") == {"a": text}
+
+
+def test_a_faulty_card_of_a_plugin_is_left_out_of_the_list(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, info = home / "site" / "mmm_two" / "data_cards", home / "site" / "mmm_two-1.0.dist-info"
+    folder.mkdir(parents=True)
+    info.mkdir()
+    (folder.parent / "__init__.py").write_text("")
+    (folder / "fine.yaml").write_text(CARD.replace("name: toy", "name: fine"))
+    (folder / "faulty.yaml").write_text(CARD.replace("name: toy", "name: faulty").replace("licence:", "license:"))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mmm-two\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mmm.plugins]\ntwo = mmm_two\n")
+    monkeypatch.syspath_prepend(str(home / "site"))
+    assert run("list") == 0
+    names = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"toy", "fine", "digits"} < set(names)
+    assert "faulty" not in names
+    assert "faulty.yaml: a card has no key 'license'" in caplog.text
+    with pytest.raises(BadRecipe, match="no key 'license'"):
+        load_card("faulty")

@@ -57,7 +57,10 @@ def test_bfloat16_stays_within_its_rounding(rule):
     assert all(near(a.float(), b.float(), 0.05) for a, b in zip(grads, references, strict=True))
 
 
-def test_gradients_of_the_products():
+@pytest.mark.parametrize("cached", [2**19, 16, 48, 1])
+def test_gradients_of_the_products(monkeypatch, cached):
+    """All heads at once, one at a time, three at a time, and one that does not fit."""
+    monkeypatch.setattr("mmm.nn.attention._CACHED", cached)
     q, k, v = (torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
     assert torch.autograd.gradcheck(_Products.apply, (q, k, v))
     assert near(_Products.apply(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v), 1e-12)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmm.nn.block import MLP, Block, initialise, make_norm
+from mmm.nn.waveform import Neighbours, conv_positions
 from mmm.testing import near
 
 
@@ -54,3 +55,13 @@ def test_dropout_only_in_training():
     assert not torch.equal(block(x, layout), block(x, layout))
     block.eval()
     assert torch.equal(block(x, layout), block(x, layout))
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "words"), [(Neighbours(groups=5), "width 12 .* the 5 groups"), (Neighbours(kernel=0), "kernel=0")]
+)
+def test_conv_positions_name_no_modality_in_their_errors(neighbours, words):
+    """Any modality may have them."""
+    with pytest.raises(ValueError, match=f"^positions by convolution: .*{words}") as caught:
+        conv_positions(12, neighbours)
+    assert "Audio(" not in str(caught.value)
