@@ -5,7 +5,7 @@ Shape suffixes: T packed tokens, N asked tokens, V output size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from mmm.core.objective import Answer, Objective, Term
 from mmm.core.target import Target
 from mmm.core.tokens import Tokens
 from mmm.core.view import View
+from mmm.nn.chunked import rowwise
 
 
 class MaskedModeling(Objective):
@@ -115,29 +116,34 @@ class MaskedModeling(Objective):
         return {name: float(len(asked[name.split("/")[0]])) for name in self.targets()}
 
     def forward(self, model: Model, tokens: Tokens, views: Sequence[View], progress: float) -> list[Term]:
-        given = {f"{a.name}/{type(a.target).__name__}": a for a in self.answers(model, tokens, views)}
-        terms = []
-        for name in self.targets():
-            weight = self.weights.get(name.split("/")[0], 1.0)
-            answer = given.get(name)
-            if answer is None:
-                terms.append(Term(name, torch.zeros((), device=views[0].read_N.device), 0.0, weight))
-            else:
-                terms.append(Term(name, (answer.loss_N * answer.weight_N).sum(), float(len(answer.answer_N)), weight))
-        return terms
+        totals: dict[str, Tensor] = {}
+        for name, target, address, y_ND, answer_N, weight_N in self._asked(model, views[0]):
+            score = _scored(model.heads[address], target)
+            loss_N = rowwise(score, y_ND, target.truth(tokens, answer_N), target.size)
+            totals[f"{name}/{type(target).__name__}"] = (loss_N * weight_N).sum()
+        counts, zero = self.counts(tokens, views), torch.zeros((), device=views[0].read_N.device)
+        return [Term(n, totals.get(n, zero), counts[n], self.weights.get(n.split("/")[0], 1.0)) for n in self.targets()]
 
     def answers(self, model: Model, tokens: Tokens, views: Sequence[View]) -> list[Answer]:
-        view = views[0]
-        y_ND = model(view)
         answers = []
+        for name, target, address, y_ND, answer_N, weight_N in self._asked(model, views[0]):
+            output_NV, truth_N = model.heads[address](y_ND), target.truth(tokens, answer_N)
+            loss_N = target.loss(output_NV, truth_N)
+            answers.append(Answer(name, target, address, answer_N, output_NV, truth_N, loss_N, weight_N))
+        return answers
+
+    def _asked(self, model: Model, view: View) -> Iterator[tuple[str, Target, str, Tensor, Tensor, Tensor]]:
+        """(modality, target, address of its head, y_ND, answer_N, weight_N) of each target that is asked in the batch."""
+        y_ND = model(view)
         for name in model.names:
             at_N = view.asked[name]
             if len(at_N) == 0:
                 continue
-            y, answer_N = y_ND[at_N], view.answer_N[at_N]
+            own = y_ND[at_N], view.answer_N[at_N], view.weight_N[at_N]
             for target, address in zip(self._targets(name), self.addresses[name], strict=True):
-                output_NV = model.heads[address](y)
-                truth_N = target.truth(tokens, answer_N)
-                loss_N = target.loss(output_NV, truth_N)
-                answers.append(Answer(name, target, address, answer_N, output_NV, truth_N, loss_N, view.weight_N[at_N]))
-        return answers
+                yield name, target, address, *own
+
+
+def _scored(head: nn.Module, target: Target) -> Callable[[Tensor, Tensor], Tensor]:
+    """loss_N of (y_ND, truth_N)."""
+    return lambda y_ND, truth_N: target.loss(head(y_ND), truth_N)
