@@ -76,10 +76,10 @@ def _checked(name: str | None) -> str:
         raise BadRecipe(f"{name!r} is no name for a modality: lower-case words, joined by _, a letter first{hint}")
     if keyword.iskeyword(name):
         raise BadRecipe(f"{name!r} is a word of Python's own and cannot name a module; add one to it: {name}_data")
-    from torch import nn
+    from .core.model import fault_of_name
 
-    if hasattr(nn.ModuleDict, name):
-        raise BadRecipe(f"{name!r} is taken: torch's modules have an attribute of that name; add to it: {name}_data")
+    if fault := fault_of_name(name):
+        raise BadRecipe(fault)
     taken = plugins.index().get(_class(name))
     if taken is not None:
         raise BadRecipe(f"there is a class {_class(name)} already, of {taken.distribution}; recipes could not tell them apart")

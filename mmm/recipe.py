@@ -98,6 +98,7 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     """Check every name of a recipe and fill in the defaults, the packages of the classes it names among them."""
     from lightning.pytorch import Trainer
 
+    from .core.model import fault_of_name
     from .core.training import Training
     from .data.module import Data
 
@@ -111,6 +112,10 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
             f"{where}: model.modalities is missing; a recipe without it begins from a pretrained model: give --init_from "
             "SOURCE (a run folder, ...)"
         )
+    modalities = model.get("modalities")
+    for fault in map(fault_of_name, modalities if isinstance(modalities, dict) else ()):
+        if fault:
+            raise BadRecipe(f"{where}: model.modalities: {fault}")
     for key in TRAINER_OWN:
         if key in trainer:
             raise BadRecipe(f"{where}: trainer.{key} is set by the run itself and cannot stand in a recipe")

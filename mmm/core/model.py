@@ -18,17 +18,13 @@ from .target import Target
 from .view import View
 
 
-def check_name(name: str) -> None:
-    """Raises BadRecipe where a modality cannot be called so: torch keeps modules under plain names, beside its attributes."""
+def fault_of_name(name: str) -> str | None:
+    """Why a modality cannot be called so, if it cannot: torch keeps modules under plain names, beside its own attributes."""
     if not name or "." in name:
-        raise BadRecipe(
-            f"model.modalities: {name!r} is no name for a modality: it is empty or has a dot, which parts addresses"
-        )
+        return "a modality's name is not empty and has no dot, which parts addresses"
     if hasattr(nn.ModuleDict(), name):
-        raise BadRecipe(
-            f"model.modalities: a modality cannot be called {name!r}: torch's modules have an attribute of that name; "
-            f"choose another, such as {name + '_1'!r}"
-        )
+        return f"a modality cannot be called {name!r}: torch's modules have an attribute of that name; try {name}_data"
+    return None
 
 
 class Model(nn.Module):
@@ -43,7 +39,8 @@ class Model(nn.Module):
     def __init__(self, modalities: Mapping[str, Modality], encoder: Encoder, decoder: Decoder, modality_vector: bool = False):
         super().__init__()
         for name, modality in modalities.items():
-            check_name(name)
+            if fault := fault_of_name(name):
+                raise BadRecipe(fault)
             modality.build(encoder.width)
         decoder.build(encoder.width, list(modalities))
         self.modalities = nn.ModuleDict(modalities)

@@ -20,7 +20,7 @@ from .adapter import Adapter
 from .batch import StepBatch
 from .draw import Draw
 from .modality import Assets, Modality, Record
-from .model import Model, check_name
+from .model import Model
 from .network import Decoder, Encoder
 from .objective import Objective, Term
 from .optimizer import Optimizer
@@ -77,8 +77,6 @@ class Training(LightningModule):
         super().__init__()
         if not modalities:
             raise ValueError("a model needs at least one modality")
-        for name in modalities:
-            check_name(name)
         self.automatic_optimization = False
         self.optimizer_settings = optimizer
         self.seed, self.modality_vector = seed, modality_vector

@@ -125,8 +125,8 @@ def test_did_you_mean():
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("train", "attribute of that name"), ("half", "'half_1'"), ("a.b", "dot"), ("", "empty")]
+    ("name", "reason"), [("train", "'train'.*attribute of that name"), ("a.b", "no dot"), ("", "not empty")]
 )
 def test_a_modality_that_torch_cannot_keep_under_its_name(name, reason):
-    with pytest.raises(BadRecipe, match=f"model.modalities: .*{name!r}.*{reason}"):
+    with pytest.raises(BadRecipe, match=reason):
         tiny_model({name: ToyIds()})
