@@ -160,7 +160,7 @@ class Training(LightningModule):
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Of the products inside encoder and decoder."""
         inside = [*self.model.encoder.modules(), *self.model.decoder.modules()]
-        return [module.weight for module in inside if isinstance(module, nn.Linear)]
+        return [cast(nn.Parameter, module.weight) for module in inside if isinstance(module, nn.Linear)]
 
     def trained(self) -> Iterable[nn.Parameter]:
         """Every parameter of the model, of the objective and of the adapter, once; frozen ones too."""
