@@ -73,6 +73,11 @@ def settled(values: dict[str, Any], name: str, where: str, source: Source | None
 
     _known(values, TOP, where, "")
     plugins.require(values.get("plugins"), where)  # before what they hold is missed
+    if isinstance(values.get("model"), dict) and "optimizer" in values["model"]:
+        values = {
+            **values,
+            "model": _with_optimizer(values["model"]),
+        }  # before the source's, of whatever class, is laid under it
     values, source = begin(values, where, source)
     values = resolve(values, where)
     check_fit(values, source, where)
@@ -119,9 +124,7 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     for key in TRAINER_OWN:
         if key in trainer:
             raise BadRecipe(f"{where}: trainer.{key} is set by the run itself and cannot stand in a recipe")
-    optimizer = model.get("optimizer") or {}
-    if isinstance(optimizer, dict) and "class_path" not in optimizer:  # numbers alone are AdamW's
-        model = {**model, "optimizer": {"class_path": "AdamW", "init_args": optimizer}}
+    model = _with_optimizer(model)
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise BadRecipe(f"{where}: seed is {seed!r}; expected a whole number")
@@ -136,6 +139,14 @@ def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     _no_class_path(trainer, where, "trainer")
     resolved["plugins"] += [p for p in plugins.needed(resolved["model"]) if not any(plugins.same(p, w) for w in wanted)]
     return resolved
+
+
+def _with_optimizer(model: dict[str, Any]) -> dict[str, Any]:
+    """Numbers alone are AdamW's."""
+    optimizer = model.get("optimizer") or {}
+    if not isinstance(optimizer, dict) or "class_path" in optimizer:
+        return model
+    return {**model, "optimizer": {"class_path": "AdamW", "init_args": optimizer}}
 
 
 def qualify(value: Any) -> Any:

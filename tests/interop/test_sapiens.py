@@ -1,12 +1,14 @@
 """Real weights of antibodies, from packages: Sapiens (RoBERTa, fairseq) and AntiBERTy (BERT)."""
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from id_models import agrees
+from tiny import mmm as mmm_command
 
 import mmm
 from mmm.core.errors import BadRecipe
@@ -18,6 +20,7 @@ HEAVY = (
 IPILIMUMAB = (
     "QVQLVESGGGVVQPGRSLRLSCAASGFTFSSYTMHWVRQAPGKGLEWVTFISYDGNNKYYADSVKGRFTISRDNSKNTLYLQMNSLRAEDTAIYYCARTGWLGPFDYWGQGTLVTVSS"
 )
+RECIPES = Path(__file__).parents[2] / "recipes/finetune"
 RECORDS = [HEAVY, "EVQLV<mask>SGG", "G"]
 
 
@@ -57,10 +60,29 @@ def test_sapiens_knows_a_human_heavy_chain(sapiens):
         model.hidden(["EXQ"])
 
 
+@pytest.mark.parametrize("recipe", ["continue", "protein"])
+def test_sapiens_goes_on_and_is_tuned(sapiens, tmp_path, recipe):
+    """Its own pre-training on other sequences, and a task."""
+    chains = [HEAVY[: 60 + i % 50] for i in range(60)] + [IPILIMUMAB[: 60 + i % 50] for i in range(60)]
+    if recipe == "continue":
+        path = tmp_path / "chains.fasta"
+        path.write_text("".join(f">c{i}\n{chain}\n" for i, chain in enumerate(chains)))
+    else:
+        path = tmp_path / "chains.csv"
+        path.write_text("\n".join(["record,label", *(f"{c},{'one' if i < 60 else 'other'}" for i, c in enumerate(chains))]))
+    words = ("--init_from", sapiens / "checkpoint_vh.pt", "--data.files.protein", path, "--run_dir", tmp_path / "run")
+    small = ("--trainer.max_steps", 2, "--data.tokens_per_batch", 600, "--trainer.accelerator", "cpu")
+    done = mmm_command("run", RECIPES / f"{recipe}.yaml", *words, *small)
+    assert done.status == 0, done.err
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert ("task" in summary) == (recipe == "protein")
+    if recipe == "continue":
+        assert summary["skill"]["protein"]["value"] > 0.5
+        assert recovered(mmm.load(tmp_path / "run"), HEAVY, 8) >= 0.8
+
+
 @pytest.mark.parametrize("form", ["vocab.txt", "vocab.json", "tokenizer.json"])
 def test_sapiens_as_a_folder_of_transformers(sapiens, tmp_path, form):
-    import json
-
     from mmm.interop._vocabularies import _of_protein
     from mmm.sources import open_source
 
