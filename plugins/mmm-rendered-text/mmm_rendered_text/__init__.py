@@ -1,0 +1,1 @@
+"""Text as pixels, for mmm: drawn on a strip, read as patches of an image."""
