@@ -116,13 +116,13 @@ class MaskedModeling(Objective):
         return {name: float(len(asked[name.split("/")[0]])) for name in self.targets()}
 
     def forward(self, model: Model, tokens: Tokens, views: Sequence[View], progress: float) -> list[Term]:
-        totals: dict[str, Tensor] = {}
+        given: dict[str, tuple[Tensor, float]] = {}
         for name, target, address, y_ND, answer_N, weight_N in self._asked(model, views[0]):
             score = _scored(model.heads[address], target)
             loss_N = rowwise(score, y_ND, target.truth(tokens, answer_N), target.size)
-            totals[f"{name}/{type(target).__name__}"] = (loss_N * weight_N).sum()
-        counts, zero = self.counts(tokens, views), torch.zeros((), device=views[0].read_N.device)
-        return [Term(n, totals.get(n, zero), counts[n], self.weights.get(n.split("/")[0], 1.0)) for n in self.targets()]
+            given[f"{name}/{type(target).__name__}"] = (loss_N * weight_N).sum(), float(len(answer_N))
+        absent = torch.zeros((), device=views[0].read_N.device), 0.0
+        return [Term(n, *given.get(n, absent), self.weights.get(n.split("/")[0], 1.0)) for n in self.targets()]
 
     def answers(self, model: Model, tokens: Tokens, views: Sequence[View]) -> list[Answer]:
         answers = []
