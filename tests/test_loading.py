@@ -175,8 +175,10 @@ def test_weights_with_flipped_bits_are_noticed(checkpoint):
     with zipfile.ZipFile(checkpoint) as members:
         largest = max(members.infolist(), key=lambda m: m.file_size)
     data = bytearray(checkpoint.read_bytes())
-    start = largest.header_offset + 30 + len(largest.filename.encode())
-    data[start + largest.file_size // 2 + 200] ^= 0x10
+    # Its local header ends with the name and with padding, which no checksum covers.
+    padding = int.from_bytes(data[largest.header_offset + 28 : largest.header_offset + 30], "little")
+    start = largest.header_offset + 30 + len(largest.filename.encode()) + padding
+    data[start + largest.file_size // 2] ^= 0x10
     checkpoint.write_bytes(data)
     assert "not a checkpoint that can be read safely" in refused(checkpoint)
 
