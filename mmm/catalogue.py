@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import plugins
 from .core.errors import BadRecipe, did_you_mean
+from .recipe import type_hints
 from .yaml import load
 
 FOLDERS = (Path(__file__).parent.parent / "recipes", Path(__file__).parent / "recipes")
@@ -57,7 +58,10 @@ def describe(name: str) -> str:
 
 def _signature(cls: type) -> inspect.Signature:
     """The arguments with their types, which modules that postpone annotations hold as strings."""
+    signature = inspect.signature(cls)
     try:
-        return inspect.signature(cls, eval_str=True)
+        hints = type_hints(cls)
     except Exception:  # a name that only type checkers import; whatever else an annotation of others may raise
-        return inspect.signature(cls)
+        hints = {}
+    parameters = [p.replace(annotation=hints.get(name, p.annotation)) for name, p in signature.parameters.items()]
+    return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)

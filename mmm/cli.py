@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "run",
         help="train a recipe",
         description="Train a recipe in a run folder.",
-        epilog="Any key of the recipe can be overridden: --model.encoder.init_args.depth 6 --trainer.max_steps 100 "
+        epilog="Any key of the recipe can be overridden: --model.encoder.depth 6 --trainer.max_steps 100 "
         "--data.files.text 'corpus/**/*.txt'",
     )
     _recipe(run)

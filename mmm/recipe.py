@@ -74,10 +74,8 @@ def settled(values: dict[str, Any], name: str, where: str, source: Source | None
     _known(values, TOP, where, "")
     plugins.require(values.get("plugins"), where)  # before what they hold is missed
     if isinstance(values.get("model"), dict) and "optimizer" in values["model"]:
-        values = {
-            **values,
-            "model": _with_optimizer(values["model"]),
-        }  # before the source's, of whatever class, is laid under it
+        # Before it is laid upon the source's, which may be of another class.
+        values = {**values, "model": _with_optimizer(values["model"])}
     values, source = begin(values, where, source)
     values = resolve(values, where)
     check_fit(values, source, where)

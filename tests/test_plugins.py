@@ -388,3 +388,6 @@ def test_types_are_told_without_quotes(package):
     assert describe("Ends").startswith("Ends(rate: float = 0.15, side: Literal['left', 'right'] = 'left')\n")
     assert describe("Odd").startswith("Odd(what: 'Unknown | None' = None)\n"), "what cannot be looked up stays as it is written"
     assert describe("Span").startswith("Span(rate: float | ")
+    assert describe("Lion").startswith(
+        "Lion(lr: float = 0.0001, weight_decay: float = 0.1, warmup: int = 0, decay: Literal['linear', "
+    )

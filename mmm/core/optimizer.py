@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 
+@dataclass
 class Optimizer(ABC):
     """An optimiser of the library with a linear warm-up and a decay that are functions of the step alone, so a resumed run
     needs no state.
@@ -21,28 +23,20 @@ class Optimizer(ABC):
         clip: largest norm of the whole gradient; None: no clipping.
     """
 
-    parts_hidden: ClassVar[bool] = False
-    """Whether ``make`` is told which groups are hidden matrices."""
-
-    def __init__(
-        self,
-        lr: float,
-        weight_decay: float,
-        warmup: int = 0,
-        decay: Literal["linear", "cosine", "constant"] = "cosine",
-        final: float = 0.0,
-        clip: float | None = 1.0,
-    ):
-        self.lr, self.weight_decay = lr, weight_decay
-        self.warmup, self.decay, self.final, self.clip = warmup, decay, final, clip
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: int = 0
+    decay: Literal["linear", "cosine", "constant"] = "cosine"
+    final: float = 0.0
+    clip: float | None = 1.0
 
     @abstractmethod
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The library's optimiser.
 
         Args:
-            groups: of parameters, each with its ``weight_decay``, the ``factor`` on its rate, and, where the class says
-                ``parts_hidden``, whether they are ``hidden`` matrices: products inside encoder or decoder.
+            groups: of parameters, each with its ``weight_decay``, the ``factor`` on its rate, and whether they are ``hidden``
+                matrices: of products inside encoder or decoder.
         """
 
     def build(
@@ -60,15 +54,15 @@ class Optimizer(ABC):
         Raises:
             ValueError: nothing is trained.
         """
+        inside = {id(p) for p in hidden}
         groups: dict[tuple[bool, bool, float], dict[str, Any]] = {}
-        inside = {id(p) for p in hidden} if self.parts_hidden else set()
         for parameter in parameters:
             if parameter.requires_grad:
-                key = (id(parameter) in inside, parameter.ndim >= 2, (factors or {}).get(parameter, 1.0))
-                group = {"params": [], "weight_decay": self.weight_decay if key[1] else 0.0, "factor": key[2]}
-                if self.parts_hidden:
-                    group["hidden"] = key[0]
-                groups.setdefault(key, group)["params"].append(parameter)
+                is_hidden, decays = id(parameter) in inside, parameter.ndim >= 2
+                factor = (factors or {}).get(parameter, 1.0)
+                decay = self.weight_decay if decays else 0.0
+                group = {"params": [], "weight_decay": decay, "factor": factor, "hidden": is_hidden}
+                groups.setdefault((is_hidden, decays, factor), group)["params"].append(parameter)
         if not groups:
             raise ValueError("nothing is trained: every parameter is frozen")
         return self.make([groups[key] for key in sorted(groups, reverse=True)])

@@ -141,7 +141,7 @@ def _header(path: Path, line: int, header: Sequence[str], columns: Callable[[Seq
         used = columns(names)
     except ValueError as error:
         separator = "tabs" if path.name.lower().endswith(".tsv") else "commas"
-        raise BadRecord(path, None, f"line {line}, the header: {error}; cells are parted by {separator}") from None
+        raise BadRecord(path, None, f"line {line}, the header (parted by {separator}): {error}") from None
     strange = [name for name in names if name not in used]
     if strange:
         log.info("%s: not used: the columns %s", path, ", ".join(map(repr, strange)))
@@ -151,5 +151,5 @@ def _header(path: Path, line: int, header: Sequence[str], columns: Callable[[Seq
 def _of_one_modality(names: Sequence[str]) -> list[str]:
     """The columns that a table of one modality's records may have."""
     if RECORD not in names:
-        raise ValueError(f"no column {RECORD!r} among {', '.join(map(repr, names))}. {did_you_mean(RECORD, names).rstrip('.')}")
+        raise ValueError(f"no column {RECORD!r} among {', '.join(map(repr, names))}. {did_you_mean(RECORD, names)}")
     return [name for name in (RECORD, SECOND, LABEL) if name in names]

@@ -17,7 +17,7 @@ from mmm.core.draw import Draw
 from mmm.core.errors import did_you_mean
 from mmm.core.head import HeadKind, HeadSettings
 from mmm.core.masking import Masking
-from mmm.core.model import Model
+from mmm.core.model import Model, fault_of_name
 from mmm.core.objective import Answer, Objective, Term
 from mmm.core.target import Target
 from mmm.core.tokens import Tokens
@@ -50,6 +50,9 @@ class MaskedModeling(Objective):
         self.masking, self.corruption = masking, corruption
         self.kinds: dict[str, HeadKind | HeadSettings] = heads or {}
         self.weights = weights or {}
+        for fault in map(fault_of_name, targets):
+            if fault:
+                raise ValueError(f"MaskedModeling targets: {fault}")
         self.by_modality = nn.ModuleDict(
             {name: nn.ModuleList(t if isinstance(t, list) else [t]) for name, t in targets.items()}
         )

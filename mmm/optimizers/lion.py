@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from mmm.core.optimizer import Optimizer
 
 
+@dataclass
 class Lion(Optimizer):
     """Lion, of timm: one state a parameter where AdamW has two. Its rate is 3 to 10 times smaller than AdamW's, its weight
     decay as many times larger.
@@ -19,18 +21,9 @@ class Lion(Optimizer):
         lr, weight_decay, warmup, decay, final, clip: see ``Optimizer``. betas: of the step and of the momentum.
     """
 
-    def __init__(
-        self,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.1,
-        warmup: int = 0,
-        decay: Literal["linear", "cosine", "constant"] = "cosine",
-        final: float = 0.0,
-        clip: float | None = 1.0,
-    ):
-        super().__init__(lr, weight_decay, warmup, decay, final, clip)
-        self.betas = betas
+    lr: float = 1e-4
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         from timm.optim.lion import Lion as Library

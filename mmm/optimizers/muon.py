@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from mmm.core.optimizer import Optimizer
 
 
+@dataclass
 class Muon(Optimizer):
     """Muon, of timm: the momentum of a matrix inside encoder or decoder is made orthogonal by Newton-Schulz steps; all else
     (embeddings, heads, norms, biases) is AdamW's, with Nesterov's momentum where the matrices have it. Steps are scaled to
@@ -21,22 +23,9 @@ class Muon(Optimizer):
         betas: of AdamW.
     """
 
-    parts_hidden = True
-
-    def __init__(
-        self,
-        lr: float = 1e-3,
-        momentum: float = 0.95,
-        nesterov: bool = True,
-        betas: tuple[float, float] = (0.9, 0.95),
-        weight_decay: float = 0.01,
-        warmup: int = 0,
-        decay: Literal["linear", "cosine", "constant"] = "cosine",
-        final: float = 0.0,
-        clip: float | None = 1.0,
-    ):
-        super().__init__(lr, weight_decay, warmup, decay, final, clip)
-        self.momentum, self.nesterov, self.betas = momentum, nesterov, betas
+    momentum: float = 0.95
+    nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.95)
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         from timm.optim.muon import Muon as Library

@@ -38,7 +38,10 @@ def test_a_row_is_one_record_of_what_its_cells_hold(tmp_path):
 
 
 BAD = {
-    "one modality": ("text,label\na,x\n", "t.csv: line 1, the header: a joint table needs two columns or more"),
+    "one modality": (
+        "text,label\na,x\n",
+        "line 1, the header (parted by commas): a joint table needs two columns or more",
+    ),
     "an empty row": ("text,protein\na,ACD\n,\n", "t.csv, record 2: line 3: all its cells are empty"),
     "no residue": ("text,protein\na,A1D\n", "t.csv, record 1: '1' at residue 2"),
     "no file": ("text,audio\na,gone.wav\n", "t.csv, record 1: no file 'gone.wav' beside the table"),

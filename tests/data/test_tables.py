@@ -87,9 +87,12 @@ def test_cells_of_files_are_paths_from_the_table(tmp_path):
 # -- what is refused -----------------------------------------------------------------------------------------------------------
 
 BAD = {
-    "no record column": ("text,label\nACD,x\n", "t.csv: line 1, the header: no column 'record' among 'text', 'label'"),
+    "no record column": (
+        "text,label\nACD,x\n",
+        "t.csv: line 1, the header (parted by commas): no column 'record' among 'text', 'label'",
+    ),
     "a near miss": ("records,label\nACD,x\n", "Did you mean 'records'?"),
-    "another separator": ("record;label\nACD;x\n", "; cells are parted by commas"),
+    "another separator": ("record;label\nACD;x\n", "the header (parted by commas): no column 'record' among 'record;label'"),
     "a column twice": ("record,label,label\nACD,x,y\n", "the column 'label' is named twice"),
     "ragged, long": ("record,label\nACD,x\nCDE,y,z\n", "t.csv, record 2: line 3: has 3 cells, the header 2"),
     "ragged, short": ("record,label\nACD\n", "t.csv, record 1: line 2: has 1 cells, the header 2"),

@@ -84,6 +84,21 @@ def test_sequences_that_are_none(sequence, match):
         TOKENIZER.tokenize(sequence)
 
 
+@given(st.lists(st.sampled_from(["A", "c", "X", "b", "J", "*", "-", "ß", "<mask>", "1"]), max_size=8).map("".join))
+def test_the_short_way_is_the_long_one(sequence):
+    """What is all letters is not looked at one by one; the answer is the same."""
+
+    def answer(letters):
+        tokenizer = Protein().tokenizer
+        tokenizer.letters = letters
+        try:
+            return tokenizer.residues(sequence)
+        except ValueError as error:
+            return str(error)
+
+    assert answer(TOKENIZER.letters) == answer(frozenset())
+
+
 def test_fasta(tmp_path):
     data = b"\xef\xbb\xbf\r\n>sp|P1|A first OS=Homo sapiens\r\nMKT\r\n\r\nay\r\n>b\r\nMKTAY*\r\n"
     (tmp_path / "a.fasta").write_bytes(data)

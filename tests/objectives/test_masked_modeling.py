@@ -12,6 +12,7 @@ from mmm.decoders.transformer_decoder import TransformerDecoder
 from mmm.masking.rates import Drawn
 from mmm.masking.span import Span
 from mmm.masking.uniform import Uniform
+from mmm.nn import chunked
 from mmm.objectives.masked_modeling import MaskedModeling
 from mmm.targets.pixels import Pixels
 from mmm.targets.token_ids import TokenIds
@@ -60,6 +61,36 @@ def test_nothing_is_left_to_see_and_nothing_is_asked():
         if rate:
             loss.backward()
             assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wide_outputs_are_taken_some_rows_at_a_time(case, monkeypatch):
+    """The same terms and gradients, in pieces of one row."""
+
+    def learned():
+        objective, model, tokens = CASES[case]()
+        terms = objective(model, tokens, objective.views(tokens, 0, Draw(0)), 0)
+        sum(t.total for t in terms).backward()
+        return [t.total.detach() for t in terms] + [p.grad for p in model.parameters() if p.grad is not None]
+
+    whole, pieces, checkpointed = learned(), 0, chunked.checkpoint
+
+    def counted(*arguments, **options):
+        nonlocal pieces
+        pieces += 1
+        return checkpointed(*arguments, **options)
+
+    monkeypatch.setattr(chunked, "LARGEST", 1)
+    monkeypatch.setattr(chunked, "checkpoint", counted)
+    parted = learned()
+    assert pieces > 10
+    assert len(whole) == len(parted)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(whole, parted, strict=True))
+
+
+def test_a_target_called_like_what_torch_has():
+    with pytest.raises(ValueError, match="MaskedModeling targets: a modality cannot be called 'train'"):
+        MaskedModeling(Uniform(0.5), MaskVector(), {"train": TokenIds()})
 
 
 @pytest.mark.parametrize("case", CASES)
