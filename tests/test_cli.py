@@ -85,7 +85,7 @@ def test_every_command_explains_itself():
         assert done.out.startswith(f"usage: mmm {command}")
     done = mmm("run", "--help")
     assert all(option in done.out for option in ("--run_dir", "--resume", "--devices", "--checkpoint_every", "--print_config"))
-    assert "--model.encoder.init_args.depth" in done.out
+    assert "--model.encoder.depth" in done.out
 
 
 def test_completion_scripts_name_every_command():
