@@ -99,16 +99,15 @@ def _rung(name: Any, where: str) -> list[tuple[str, Any]]:
 
 def resolve(values: dict[str, Any], where: str) -> dict[str, Any]:
     """Check every name of a recipe and fill in the defaults, the packages of the classes it names among them."""
-    from lightning.pytorch import Trainer
-
     from .core.model import fault_of_name
     from .core.training import Training
     from .data.module import Data
+    from .trainer import LightningTrainer, Trainer
 
     _known(values, TOP, where, "")
     wanted = plugins.require(values.get("plugins"), where)
     trainer, model = values.get("trainer") or {}, values.get("model") or {}
-    _known(trainer, _arguments(Trainer), where, "trainer")
+    _known(trainer, {**_arguments(Trainer), **_arguments(LightningTrainer)}, where, "trainer")
     _known(model, _arguments(Training), where, "model")
     if values.get("init_from") is None and not {"modalities", "encoder"} & set(model):
         raise BadRecipe(
@@ -197,7 +196,7 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
     from .core.draw import Draw
     from .core.training import Training
     from .data.module import Data
-    from .precision import chosen
+    from .trainer import Trainer
 
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -206,8 +205,6 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
 
     values = {k: qualify(recipe.values[k]) for k in ("model", "data", "trainer")}
     values["model"]["seed"] = recipe.values["seed"]
-    if "precision" in values["trainer"]:
-        values["trainer"]["precision"] = chosen(values["trainer"]["precision"], values["trainer"].get("accelerator", "auto"))
     _quiet()
     _only_the_index()
     # Parts that make parameters as they are constructed take them from the recipe's seed too.
@@ -216,6 +213,7 @@ def build(recipe: Recipe, trainer: dict[str, Any] | None = None) -> Any:
         return CLI(
             Training,
             Data,
+            trainer_class=Trainer,
             run=False,
             args=values,
             save_config_callback=None,

@@ -76,7 +76,7 @@ def values(files: dict[str, str], steps: int = 4) -> dict[str, Any]:
             },
         },
         "data": {"files": dict(files), "tokens_per_batch": 256, "validation": 0.3},
-        "trainer": {"max_steps": steps, "accelerator": "cpu"},
+        "trainer": {"max_steps": steps, "accelerator": "cpu", "precision": "32-true"},
     }
 
 

@@ -15,7 +15,7 @@ from mmm.core.adapter import Adapter, freeze_body
 from mmm.core.layout import Layout
 from mmm.core.model import Model
 from mmm.core.rule import Rule
-from mmm.nn.attention import Attention, attention
+from mmm.nn.attention import Attention
 from mmm.nn.rotary import rotate
 
 from ._body import places
@@ -82,5 +82,5 @@ class _Prefixed(Attention):
         longer = Longer.of(layout, rows)
         q, k, v = q.index_select(0, longer.near_M), longer.insert(k, self.key_PHd), longer.insert(v, self.value_PHd)
         wider = None if bias is None else [F.pad(b, (rows, 0, rows, 0)) for b in bias]  # every segment grows alike: equal runs
-        out_MHd = attention(q, k, v, longer.layout, beside(rule), wider)
+        out_MHd = self.attend(q, k, v, longer.layout, beside(rule), wider)
         return self.out(longer.remove(out_MHd).flatten(1))  # type: ignore[no-any-return]

@@ -4,8 +4,7 @@ Shape suffixes: T packed tokens, B segments of one length, n their length, H hea
 
 Backends, all equal to ``dense_attention`` (the reference, kept for tests) up to rounding:
 - CPU: neighbouring segments of one length run as one dense batch, in float32 or float64 through the library's scaled dot
-product, in bfloat16
-  through four batched products with their own backward (the library's bfloat16 backward on a CPU is several times slower).
+  product, in bfloat16 through four batched products with their own backward (the library's is several times slower there).
 - CUDA: the library's variable-length kernel; where a rule, a bias or a dtype does not fit it, the batches of one length.
 """
 
@@ -174,7 +173,11 @@ class Attention(nn.Module):
     Args:
         width: D. heads: H, a divisor of the width. bias: on all four products. qkv_bias: whether those of query, key and value
             have theirs, too.
+
+    ``attend`` is ``attention``; a compiled model has it outside its graphs.
     """
+
+    attend = staticmethod(attention)
 
     def __init__(self, width: int, heads: int, bias: bool = True, qkv_bias: bool = True):
         super().__init__()
@@ -196,4 +199,4 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x_TD).unflatten(1, (3, self.heads, -1)).unbind(1)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
-        return self.out(attention(q, k, v, layout, rule, bias).flatten(1))
+        return self.out(self.attend(q, k, v, layout, rule, bias).flatten(1))

@@ -27,6 +27,7 @@ import peers
 import torch
 from torch import Tensor, nn
 
+from mmm.compiled import compile_parts
 from mmm.core.corruption import Corruption
 from mmm.core.draw import Draw
 from mmm.core.head import HeadSettings
@@ -83,22 +84,29 @@ class Given(Masking):
 
 
 class Shown(Corruption):
-    """Shows what the batch says: ``aux["shown"]``, shown_N of each record; the mask's id is the mask vector."""
+    """Shows what the batch says: ``aux["shown"]``, shown_N of each record of ids; the mask's id is the mask vector. Records
+    that say nothing show the mask vector wherever something is hidden."""
 
     def __call__(self, tokens: Tokens, hidden_T: Tensor, progress: float, draw: Draw) -> View:
-        (name,) = tokens.names
-        shown_T = torch.cat(tokens.aux["shown"])
-        masked_T = shown_T == tokens.tokenizers[name].mask  # type: ignore[attr-defined]
-        return View.of(tokens.with_content(**{name: shown_T}), masked_T, clean=tokens, answer_N=hidden_T.nonzero()[:, 0])
+        masked_T, content = hidden_T.clone(), {}
+        for name, index_N in tokens.index.items():
+            said = [tokens.aux["shown"][run.segment] for run in tokens.runs[name]]
+            if said and said[0] is not None:
+                content[name] = torch.cat(said)
+                masked_T[index_N] = content[name] == tokens.tokenizers[name].mask  # type: ignore[attr-defined]
+        return View.of(tokens.with_content(**content), masked_T, clean=tokens, answer_N=hidden_T.nonzero()[:, 0])
 
 
 class GivenCodes(ForeignCodes):
-    """Codes that another model made, which came with the batch: ``aux["codes"]``, code_N of each record."""
+    """Codes that another model made, which came with the batch: ``aux["codes"]``, code_N of each record that has some."""
 
     learnable = True
 
     def truth(self, tokens: Tokens, answer_N: Tensor) -> Tensor:
-        return torch.cat(tokens.aux["codes"])[answer_N]
+        index_N = tokens.index[self.name]
+        code_T = torch.empty(len(tokens), dtype=torch.int64)
+        code_T[index_N] = torch.cat([tokens.aux["codes"][run.segment] for run in tokens.runs[self.name]])
+        return code_T[answer_N]
 
 
 class AbsolutePixels(Pixels):
@@ -176,36 +184,45 @@ class Workload:
         theirs = Peer.of(self.peer, seed, n_batches, batch)
         torch.manual_seed(seed)
         training = self.make()
-        model = training.model
-        if compiled:
-            for part in (model.encoder, model.decoder, *model.heads.values()):
-                part.compile(dynamic=False)
-        optimiser = training.optimizer_settings.build(training.trained(), hidden=training.hidden_matrices())
         looks = self.looks(training, theirs.batches, seed)
-        turn, asked = itertools.cycle(looks), itertools.cycle(looks)
-        training.train()
-
-        def autocast() -> torch.autocast:
-            return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16")
-
-        def step() -> float:
-            with autocast():
-                loss = loss_of(training, *next(turn))
-            loss.backward()
-            optimiser.step()
-            optimiser.zero_grad()
-            return float(loss.detach())
-
-        def infer() -> list[Tensor]:
-            if training.training:
-                training.eval()
-            _, (view,) = next(asked)
-            with torch.inference_mode(), autocast():
-                y_ND = model(view)
-                return [head(y_ND) for head in model.heads.values()]
-
         useful, samples, flops = (total / n_batches for total in (theirs.useful, theirs.samples, theirs.flops))
-        return peers.Case(f"mmm, as {self.peer}", model, step, infer, useful, samples, flops, useful, n_batches)
+        step, infer = calls(training, looks, dtype, compiled)
+        return peers.Case(f"mmm, as {self.peer}", training.model, step, infer, useful, samples, flops, useful, n_batches)
+
+
+def autocast(dtype: str) -> torch.autocast:
+    """The precision that the peers run in."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16")
+
+
+def calls(
+    training: Training, looks: Looks, dtype: str, compiled: bool
+) -> tuple[Callable[[], float], Callable[[], list[Tensor]]]:
+    """(a training step on the next batch, the answers of each head at its own asked tokens of the next batch)."""
+    model = training.model
+    if compiled:
+        compile_parts(model)
+    optimiser = training.optimizer_settings.build(training.trained(), hidden=training.hidden_matrices())
+    turn, asked = itertools.cycle(looks), itertools.cycle(looks)
+    training.train()
+
+    def step() -> float:
+        with autocast(dtype):
+            loss = loss_of(training, *next(turn))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        return float(loss.detach())
+
+    def infer() -> list[Tensor]:
+        if training.training:
+            training.eval()
+        _, (view,) = next(asked)
+        with torch.inference_mode(), autocast(dtype):
+            y_ND = model(view)
+            return [head(y_ND[view.asked[address.split("/")[0]]]) for address, head in model.heads.items()]
+
+    return step, infer
 
 
 def loss_of(training: Training, tokens: Tokens, views: Sequence[View]) -> Tensor:
@@ -215,21 +232,23 @@ def loss_of(training: Training, tokens: Tokens, views: Sequence[View]) -> Tensor
 
 
 def training_of(
-    name: str,
-    modality: Modality,
+    modalities: Modality | dict[str, Modality],
     encoder: Encoder,
     objective: MaskedModeling,
     decoder: Decoder | None = None,
-    assets: Assets | None = None,
+    words: int = 0,
 ) -> Training:
     """A built model with the peers' optimiser.
 
     Args:
-        assets: of its fitted parts.
+        modalities: by name, or one, called like its class. words: of the text's vocabulary.
     """
+    if isinstance(modalities, Modality):
+        modalities = {type(modalities).__name__.lower(): modalities}
     settings = AdamW(lr=1e-4, betas=(0.9, 0.999), weight_decay=0.01, clip=None)
-    training = Training({name: modality}, encoder, objective, decoder or Readout(), settings)
-    training.restore(defaultdict(lambda: assets or {}))
+    training = Training(modalities, encoder, objective, decoder or Readout(), settings)
+    fitted: dict[str, Assets] = {"modalities/text": vocabulary(words)} if words else {}
+    training.restore(defaultdict(dict, fitted))
     return training
 
 
@@ -269,17 +288,49 @@ def vocabulary(size: int) -> Assets:
     return {"tokenizer.json": model.to_str().encode(), "specials.json": json.dumps(roles).encode()}
 
 
+EPS = 1e-12
+"""Of the norms of transformers' models."""
+
+
+def written(words: int) -> Text:
+    """BERT's input."""
+    return Text(words, max_length=512, positions="learned", norm=True, eps=EPS, embedding=Embedding(types=2))
+
+
+def residues() -> Protein:
+    """ESM-2's input, token dropout as published."""
+    return Protein(embedding=Embedding(rescale=0.12))
+
+
+def seen(size: int, patch: int, **arguments: Any) -> Image:
+    """ViT's input."""
+    return Image(size, patch, cls=True, augment=False, preprocess="given", **arguments)
+
+
+def heard(rate: int = 16000) -> Audio:
+    """HuBERT's input, small."""
+    return Audio(
+        "waveform",
+        rate,
+        positions="conv",
+        neighbours=Neighbours(kernel=64, groups=16),
+        conv_width=peers.CONV_DIM[0],
+        conv_kernels=peers.CONV_KERNEL,
+        conv_strides=peers.CONV_STRIDE,
+        standardise=None,
+    )
+
+
 def bert_like(peer: str, words: int, architecture: Architecture) -> Workload:
     """BERT's shape with a vocabulary of so many words (recipes/text/bert.yaml)."""
-    shape, eps = peers.TEXT, 1e-12
+    shape, eps = peers.TEXT, EPS
 
     def make() -> Training:
         return training_of(
-            "text",
-            Text(words, max_length=512, positions="learned", norm=True, eps=eps, embedding=Embedding(types=2)),
+            written(words),
             Transformer(shape["dim"], shape["layers"], shape["heads"], shape["ff"], order="post", eps=eps),
             MaskedModeling(Given(), Shown(), {"text": TokenIds()}, {"text": HeadSettings("tied", eps)}),
-            assets=vocabulary(words),
+            words=words,
         )
 
     def weights(model: Any, ours: State) -> State:
@@ -289,13 +340,12 @@ def bert_like(peer: str, words: int, architecture: Architecture) -> Workload:
 
 
 def esm() -> Workload:
-    """ESM-2 with 8 million parameters (recipes/protein/esm2.yaml), token dropout as published."""
-    shape, eps = peers.ESM, 1e-12
+    """ESM-2 with 8 million parameters (recipes/protein/esm2.yaml)."""
+    shape, eps = peers.ESM, EPS
 
     def make() -> Training:
         return training_of(
-            "protein",
-            Protein(embedding=Embedding(rescale=0.12)),
+            residues(),
             Transformer(shape["dim"], shape["layers"], shape["heads"], shape["ff"], rotary=1, eps=eps),
             MaskedModeling(Given(), Shown(), {"protein": TokenIds()}, {"protein": HeadSettings("tied", eps)}),
         )
@@ -323,12 +373,11 @@ def pictures(pixels: Tensor, masks: Tensor, tokenizer: Any, codes: Tensor | None
 
 def mae(which: str) -> Workload:
     """MAE of one of the peer's sizes (recipes/image/mae.yaml). The peer draws masks in every step, here they are made once."""
-    shape, eps = peers.MAE[which], 1e-12
+    shape, eps = peers.MAE[which], EPS
 
     def make() -> Training:
         return training_of(
-            "image",
-            Image(shape["size"], shape["patch"], cls=True, augment=False, preprocess="given"),
+            seen(shape["size"], shape["patch"]),
             Transformer(shape["dim"], shape["layers"], shape["heads"], init_std=None, eps=eps),
             MaskedModeling(Given(), Drop(), {"image": Pixels(normalise=True)}),
             TransformerDecoder(shape["ddim"], shape["dlayers"], shape["dheads"], eps=eps),
@@ -348,16 +397,14 @@ def mae(which: str) -> Workload:
 
 def vit(objective: Callable[[], MaskedModeling], **arguments: Any) -> Training:
     """A ViT-Ti/16 over all patches, the hidden ones as the mask vector."""
-    modality = Image(224, 16, cls=True, augment=False, positions="learned", preprocess="given")
-    return training_of("image", modality, Transformer(192, 12, 3, **arguments), objective())
+    return training_of(seen(224, 16, positions="learned"), Transformer(192, 12, 3, **arguments), objective())
 
 
 def visual_tokens() -> Workload:
     """BEiT: 8,192 visual tokens, layer scale, no norm after the last block."""
-    eps = 1e-12
 
     def objective() -> MaskedModeling:
-        return MaskedModeling(Given(), MaskVector(), {"image": GivenCodes(8192)}, {"image": HeadSettings("norm", eps)})
+        return MaskedModeling(Given(), MaskVector(), {"image": GivenCodes(8192)}, {"image": HeadSettings("norm", EPS)})
 
     def samples(batch: tuple[Tensor, Tensor, Tensor], tokenizer: Any, seed: int) -> Iterator[Sample]:
         pixels, masks, codes = batch
@@ -367,7 +414,7 @@ def visual_tokens() -> Workload:
         foreign = {name.replace(GivenCodes.__name__, ForeignCodes.__name__): tensor for name, tensor in ours.items()}
         return renamed(foreign, Beit(), model, model.config.to_dict())
 
-    return Workload("beit", lambda: vit(objective, eps=eps, scale=0.1, last_norm=False), samples, weights)
+    return Workload("beit", lambda: vit(objective, eps=EPS, scale=0.1, last_norm=False), samples, weights)
 
 
 def absolute_pixels() -> Workload:
@@ -393,37 +440,29 @@ def absolute_pixels() -> Workload:
 # -- audio ---------------------------------------------------------------------------------------------------------------------
 
 
+def sounds(batch: tuple[Tensor, ...], tokenizer: Any, seed: int) -> Iterator[Sample]:
+    """Waveforms with their hidden frames, and codes of these."""
+    for wave, there, mask, code in zip(*batch, strict=True):
+        piece = tokenizer.tokenize((wave[: there.sum()], tokenizer.rate))
+        yield Sample({"audio": piece}, aux={"hidden": mask[: len(piece)], "codes": code[: len(piece)]})
+
+
 def acoustic_units() -> Workload:
     """HuBERT's large form (layer norms), small, with 504 units given (recipes/audio/hubert.yaml)."""
-    shape, rate, units = peers.AUDIO, 16000, 504
+    shape, units = peers.AUDIO, 504
 
     def make() -> Training:
         return training_of(
-            "audio",
-            Audio(
-                "waveform",
-                rate,
-                positions="conv",
-                neighbours=Neighbours(kernel=64, groups=16),
-                conv_width=peers.CONV_DIM[0],
-                conv_kernels=peers.CONV_KERNEL,
-                conv_strides=peers.CONV_STRIDE,
-                standardise=None,
-            ),
+            heard(),
             Transformer(shape["dim"], shape["layers"], shape["heads"], shape["ff"]),
             MaskedModeling(Given(), MaskVector(), {"audio": GivenCodes(units)}),
         )
-
-    def samples(batch: tuple[Tensor, ...], tokenizer: Any, seed: int) -> Iterator[Sample]:
-        for wave, there, mask, code in zip(*batch, strict=True):
-            piece = tokenizer.tokenize((wave[: there.sum()], rate))
-            yield Sample({"audio": piece}, aux={"hidden": mask[: len(piece)], "codes": code[: len(piece)]})
 
     def weights(model: Any, ours: State) -> State:
         head = {f"head.{name}": ours[f"heads.audio/GivenCodes.output.{name}"] for name in ("weight", "bias")}
         return renamed(ours, Hubert(), model, model.hubert.config.to_dict()) | head
 
-    return Workload("hubert", make, samples, weights)
+    return Workload("hubert", make, sounds, weights)
 
 
 text = bert_like("bert", 30522, Bert())

@@ -1,0 +1,39 @@
+"""The Trainer of a run: Lightning's, and how the run computes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Trainer as LightningTrainer
+
+from .compiled import Compiled
+from .precision import AUTO, chosen
+
+Products = Literal["highest", "high", "medium"]
+
+
+class Trainer(LightningTrainer):
+    """Lightning's Trainer; three of its arguments are ours, all others its own.
+
+    Args:
+        precision: ``auto``: bfloat16 where the hardware multiplies it, else float32; or one of Lightning's.
+        float32_matmul_precision: of products of float32 matrices. ``highest``: float32 throughout. ``high`` and ``medium``:
+            TF32 on a GPU. On a CPU ``medium`` takes other kernels, which on AMD are faster and as exact; those for AMX
+            round to bfloat16. See ``torch.set_float32_matmul_precision``.
+        compile: blocks and heads through ``torch.compile``, see ``mmm/compiled.py``. It costs up to a minute at first: for
+            long runs.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        precision: Any = AUTO,
+        float32_matmul_precision: Products = "highest",
+        compile: bool = False,
+        **kwargs: Any,
+    ):
+        torch.set_float32_matmul_precision(float32_matmul_precision)
+        if compile:
+            kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), Compiled()]
+        super().__init__(*args, precision=chosen(precision, kwargs.get("accelerator", "auto")), **kwargs)

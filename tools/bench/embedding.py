@@ -1,0 +1,75 @@
+"""Embeddings: what the encoder makes of every token, nothing masked, no gradients, beside the libraries' encoders.
+
+export PYTHONPATH=.:PEERS OMP_NUM_THREADS=1
+python PEERS/run.py tools.bench.embedding:bert tools.bench.embedding:text --infer --batch 32 --threads 1 --clock cpu
+python PEERS/run.py tools.bench.embedding:esm tools.bench.embedding:protein --infer --batch 32 --threads 1 --clock cpu
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import peers
+import torch
+from torch import Tensor
+
+from mmm.core.view import View
+
+from . import referee
+from .referee import Peer, Workload, autocast
+
+
+def ours(
+    work: Workload, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **_: Any
+) -> peers.Case:
+    """hidden_TD of each batch of a workload."""
+    theirs = Peer.of(work.peer, seed, n_batches, batch)
+    torch.manual_seed(seed)
+    training = work.make().eval()
+    packed = [tokens for tokens, _ in work.looks(training, theirs.batches, seed)]
+    views = [View.of(tokens, torch.zeros(len(tokens), dtype=torch.bool)) for tokens in packed]
+    turn = itertools.cycle(views)
+
+    def infer() -> Tensor:
+        with torch.inference_mode(), autocast(dtype):
+            return training.model.encode(next(turn)).x_KD
+
+    return _case(f"mmm, as {work.peer}", training.model, infer, theirs, n_batches)
+
+
+def library(
+    name: str, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **_: Any
+) -> peers.Case:
+    """The same of a peer of transformers, without its head."""
+    theirs = Peer.of(name, seed, n_batches, batch)
+    body = theirs.model.base_model.eval()
+    turn = itertools.cycle(theirs.batches)
+
+    def infer() -> Tensor:
+        with torch.inference_mode(), autocast(dtype):
+            look = next(turn)
+            return body(input_ids=look.ids, attention_mask=look.attention).last_hidden_state  # type: ignore[no-any-return]
+
+    return _case(name, body, infer, theirs, n_batches)
+
+
+def _case(name: str, model: Any, infer: Any, theirs: Peer, n_batches: int) -> peers.Case:
+    useful, samples, flops = (total / n_batches for total in (theirs.useful, theirs.samples, theirs.flops))
+    return peers.Case(name, model, infer, infer, useful, samples, flops, useful, n_batches)
+
+
+def text(**options: Any) -> peers.Case:
+    return ours(referee.text, **options)
+
+
+def protein(**options: Any) -> peers.Case:
+    return ours(referee.protein, **options)
+
+
+def bert(**options: Any) -> peers.Case:
+    return library("bert", **options)
+
+
+def esm(**options: Any) -> peers.Case:
+    return library("esm-hf", **options)
