@@ -1,4 +1,4 @@
-"""tools/bench/joint.py and embedding.py ask for what their peers do. Runs where a folder with peers.py is on PYTHONPATH."""
+"""joint.py, embedding.py, gpu.py of tools/bench ask for what their peers do. Runs where peers.py is on PYTHONPATH."""
 
 import importlib
 import sys
@@ -11,6 +11,7 @@ peers = pytest.importorskip("peers", reason="no folder with peers.py, the other 
 sys.path.append(str(Path(__file__).parents[2]))
 joint = importlib.import_module("tools.bench.joint")
 embedding = importlib.import_module("tools.bench.embedding")
+gpu = importlib.import_module("tools.bench.gpu")
 
 
 def test_a_joint_batch_asks_what_the_four_ask():
@@ -38,3 +39,28 @@ def test_embeddings_are_of_the_same_tokens(ours, theirs):
     assert len(got) == case.useful_tokens
     assert got.shape[-1] == want.shape[-1]
     assert bool(torch.isfinite(got).all())
+
+
+def test_gpu_script_on_a_cpu(tmp_path, capsys):
+    names = ["mae_cifar", "simmim"]
+    words = [*names, "--device", "cpu", "--batch", "2", "--steps", "1", "--repeats", "1", "--no-compile"]
+    assert gpu.main([*words, "--out", str(tmp_path / "table.md")]) == 0
+    table = (tmp_path / "table.md").read_text()
+    assert table == capsys.readouterr().out
+    cases = [line.split(" | ")[1] for line in table.splitlines() if line.count(" | ") == 6][1:]
+    assert cases == ["vitmae-cifar, sdpa", "mmm", "timm-simmim", "mmm"]
+    assert table.count("| yes |") == len(names)
+
+
+def test_a_size_is_both_sides_size():
+    with gpu.sized("base"):
+        case = gpu.ours(gpu.WORKLOADS["protein"], "cpu", 1, 1, False)
+        peer = gpu.Peer.of("esm-hf", 0, 1, 1)
+    assert case.tokens == peer.useful
+    assert sum(p.numel() for p in peer.model.parameters()) > 30e6
+    assert gpu.peers.ESM["dim"] == 320
+
+
+def test_what_is_not_right_is_told():
+    assert gpu.Agreement(0.0, 0.0, 0.0).holds
+    assert not gpu.Agreement(0.0, 0.0, 0.01).holds

@@ -104,8 +104,8 @@ class GivenCodes(ForeignCodes):
 
     def truth(self, tokens: Tokens, answer_N: Tensor) -> Tensor:
         index_N = tokens.index[self.name]
-        code_T = torch.empty(len(tokens), dtype=torch.int64)
-        code_T[index_N] = torch.cat([tokens.aux["codes"][run.segment] for run in tokens.runs[self.name]])
+        code_T = torch.empty(len(tokens), dtype=torch.int64, device=answer_N.device)
+        code_T[index_N] = torch.cat([tokens.aux["codes"][run.segment] for run in tokens.runs[self.name]]).to(code_T)
         return code_T[answer_N]
 
 
@@ -190,16 +190,17 @@ class Workload:
         return peers.Case(f"mmm, as {self.peer}", training.model, step, infer, useful, samples, flops, useful, n_batches)
 
 
-def autocast(dtype: str) -> torch.autocast:
+def autocast(dtype: str, device: str = "cpu") -> torch.autocast:
     """The precision that the peers run in."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16")
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bf16")
 
 
 def calls(
-    training: Training, looks: Looks, dtype: str, compiled: bool
+    training: Training, looks: Looks, dtype: str, compiled: bool, device: str = "cpu"
 ) -> tuple[Callable[[], float], Callable[[], list[Tensor]]]:
     """(a training step on the next batch, the answers of each head at its own asked tokens of the next batch)."""
-    model = training.model
+    model = training.to(device).model
+    looks = [(tokens.to(device), [view.to(device) for view in views]) for tokens, views in looks]
     if compiled:
         compile_parts(model)
     optimiser = training.optimizer_settings.build(training.trained(), hidden=training.hidden_matrices())
@@ -207,7 +208,7 @@ def calls(
     training.train()
 
     def step() -> float:
-        with autocast(dtype):
+        with autocast(dtype, device):
             loss = loss_of(training, *next(turn))
         loss.backward()
         optimiser.step()
@@ -218,7 +219,7 @@ def calls(
         if training.training:
             training.eval()
         _, (view,) = next(asked)
-        with torch.inference_mode(), autocast(dtype):
+        with torch.inference_mode(), autocast(dtype, device):
             y_ND = model(view)
             return [head(y_ND[view.asked[address.split("/")[0]]]) for address, head in model.heads.items()]
 
@@ -228,7 +229,7 @@ def calls(
 def loss_of(training: Training, tokens: Tokens, views: Sequence[View]) -> Tensor:
     """The loss of one process with one micro-batch."""
     terms = training.objective(training.model, tokens, views, 0.0)
-    return sum((t.weight * t.total / t.count for t in terms), torch.zeros(()))
+    return torch.stack([t.weight * t.total / t.count for t in terms]).sum()
 
 
 def training_of(
