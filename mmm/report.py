@@ -108,6 +108,7 @@ def summary(
         },
         "steps": pace["steps"],
         "tokens": pace["tokens"],
+        "fill": pace["fill"],
         "seconds": pace["seconds"],
         "tokens_per_second": pace["tokens_per_second"],
         "flops": pace["flops"],

@@ -39,6 +39,7 @@ class RunLog(Callback):
         self._peak: float | None = None  # operations a second of one process's device
         self._rows: TextIO | None = None
         self._tokens, self._seconds, self._waited = 0, 0.0, 0.0
+        self._budget = 0  # tokens a step may have
         self._since: float | None = None  # when training last went on; None while it stands
         self._steps = self._processes = 0
         self._held: dict[str, tuple[float, float]] = {}
@@ -46,10 +47,11 @@ class RunLog(Callback):
     def summary(self) -> dict[str, Any]:
         """The pace of the whole run, and the validation loss of each term, the last that was measured.
 
-        ``tokens`` are real ones: there is no padding. ``seconds`` are those of training, without validation and reports;
-        ``waiting`` is the share of them in which the first process waited for data, None where another profiler than the
-        default is in use. ``flops`` are operations a second of the products; ``utilisation`` is their share of what a large
-        product reaches on this hardware in this precision; both None where the run was too short to be counted.
+        ``tokens`` are real ones: there is no padding; ``fill`` is their share of what the batches have room for. ``seconds``
+        are those of training, without validation and reports; ``waiting`` is the share of them in which the first process
+        waited for data, None where another profiler than the default is in use. ``flops`` are operations a second of the
+        products; ``utilisation`` is their share of what a large product reaches on this hardware in this precision; both None
+        where the run was too short to be counted.
         """
         seconds = self._elapsed()
         pace = self._tokens / seconds if seconds else 0.0
@@ -57,6 +59,7 @@ class RunLog(Callback):
         return {
             "steps": self._steps,
             "tokens": self._tokens,
+            "fill": self._tokens / (self._steps * self._budget) if self._steps and self._budget else None,
             "seconds": seconds,
             "tokens_per_second": pace,
             "flops": pace * per_token if per_token else None,
@@ -74,6 +77,7 @@ class RunLog(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._steps, self._processes = trainer.global_step, trainer.world_size
+        self._budget = trainer.datamodule.tokens_per_batch  # type: ignore[attr-defined]
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "losses.csv"
             path.parent.mkdir(parents=True, exist_ok=True)

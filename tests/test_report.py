@@ -133,7 +133,7 @@ def test_the_summary_holds_the_numbers_of_the_run(done):
             assert told[key] == getattr(skill, key)
         assert told["value"] == pytest.approx(1 - told["loss"] / told["baseline"])
     pace = runlog.summary()
-    for key in ("steps", "tokens", "seconds", "tokens_per_second", "waiting", "processes"):
+    for key in ("steps", "tokens", "fill", "seconds", "tokens_per_second", "waiting", "processes"):
         assert facts[key] == pace[key]
     assert facts["seed"] == 11
     assert facts["precision"] == "32-true"

@@ -131,6 +131,8 @@ def test_the_summary_counts_real_tokens_and_divides_the_time(whole):
     assert summary["steps"] == 6
     assert summary["processes"] == 1
     assert summary["tokens"] == watch.tokens > 0
+    assert summary["fill"] == pytest.approx(watch.tokens / (6 * 200))
+    assert 0.5 < summary["fill"] <= 1
     assert summary["seconds"] > 0
     assert summary["tokens_per_second"] == pytest.approx(watch.tokens / summary["seconds"])
     assert 0 < summary["waiting"] < 1

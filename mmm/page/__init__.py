@@ -120,8 +120,9 @@ def _model(facts: Mapping[str, Any]) -> str:
     used = ""
     if facts["utilisation"] is not None:
         used = f" {facts['flops'] / 1e12:.3g} TFLOP/s in products, {facts['utilisation']:.0%} of what a large one reaches here."
+    fill = "" if facts["fill"] is None else f"; batches were filled to {facts['fill']:.1%}"
     words = (
-        f"<p>{facts['steps']:,} steps over {facts['tokens']:,} tokens (real ones, there is no padding) in "
+        f"<p>{facts['steps']:,} steps over {facts['tokens']:,} tokens (real ones, there is no padding{fill}) in "
         f"{duration(facts['seconds'])}: {facts['tokens_per_second']:,.0f} tokens a second{waiting}.{used} "
         f"Processes: {facts['processes']}, on {escape(facts['device'])}. Seed: {facts['seed']}. "
         f"Precision: {escape(facts['precision'] or 'not told')}.</p>"
