@@ -132,7 +132,7 @@ def audit(training: Training, data: Data, records: int = 256) -> dict[str, dict[
 
 def looks(training: Training, data: Data, name: str, records: int) -> Iterator[Look]:
     """Looks at batches of training records of one modality, tokenised as in the first epoch."""
-    chosen = by_key(data.training_records(name), training.draw.stream("audit"))[:records]
+    chosen = by_key(data.training_records(name), training.draw.stream("audit"), records)
     for start in range(0, len(chosen), BATCH):
         samples = [data.tokenize({name: record}, 0) for record in chosen[start : start + BATCH]]
         tokens = pack(samples, data.tokenizers)

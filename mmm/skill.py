@@ -175,14 +175,14 @@ def context_free(training: Training, data: Data, name: str, target: Target, reco
     most = BASELINE_RECORDS if records is None else records
     if len(found) > most:
         log.info("baseline of %r: learned from %d of %d training records", name, most, len(found))
-        found = by_key(found, training.draw.stream("baseline"))[:most]
+        found = by_key(found, training.draw.stream("baseline"), most)
     return target.context_free(_truths(training, data, name, target, found))
 
 
-def by_key(records: Sequence[Record], draw: Draw) -> list[Record]:
-    """The records in an order of their own keys, which does not depend on the order they come in."""
-    bits = draw.bits(torch.tensor([r.sample for r in records], dtype=torch.int64)).tolist()
-    return [record for _, _, record in sorted(zip(bits, range(len(records)), records, strict=True))]
+def by_key(records: Sequence[Record], draw: Draw, most: int) -> list[Record]:
+    """At most so many records, the first in an order of their own keys, which does not depend on the order they come in."""
+    bits_N = draw.bits(torch.tensor([r.sample for r in records], dtype=torch.int64))
+    return [records[i] for i in bits_N.sort(stable=True).indices[:most].tolist()]
 
 
 def gathered(value: T) -> list[T]:

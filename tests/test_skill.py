@@ -166,8 +166,9 @@ def test_a_capped_baseline_is_chosen_by_keys_and_told(files, caplog):
         few = context_free(training, data, "protein", target, 5)
     assert "learned from 5 of" in caplog.text
     records = data.training_records("protein")
-    forwards = by_key(records, Draw(1))
-    assert by_key(records[::-1], Draw(1)) == forwards != records
+    forwards = by_key(records, Draw(1), len(records))
+    assert by_key(records[::-1], Draw(1), len(records)) == forwards != records
+    assert by_key(records, Draw(1), 3) == forwards[:3]
     data.training_records = lambda name: records[::-1]
     assert torch.equal(context_free(training, data, "protein", target, 5).loss_V, few.loss_V)
 

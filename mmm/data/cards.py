@@ -22,6 +22,12 @@ from mmm.data.schema import read, share
 log = logging.getLogger("mmm")
 
 
+def data_root() -> Path:
+    """Where data lie: ``MMM_DATA``, or ``~/.cache/mmm/data``."""
+    root = os.environ.get("MMM_DATA")
+    return Path(root).expanduser() if root else Path.home() / ".cache" / "mmm" / "data"
+
+
 @dataclass(frozen=True)
 class Card:
     """One data set.
@@ -76,9 +82,8 @@ class Card:
         return share(self.splits.get("validation", ""))
 
     def root(self) -> Path:
-        """The folder of its data: under ``MMM_DATA``, or ``~/.cache/mmm/data``."""
-        root = os.environ.get("MMM_DATA")
-        return (Path(root).expanduser() if root else Path.home() / ".cache" / "mmm" / "data") / self.name
+        """The folder of its data, in that of all data."""
+        return data_root() / self.name
 
     def prepared(self) -> bool:
         """Whether every glob of every split finds something."""

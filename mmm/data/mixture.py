@@ -37,7 +37,13 @@ class Source:
     @cached_property
     def samples(self) -> torch.Tensor:
         """64-bit names of the records."""
-        return torch.tensor([sample_of(e) for e in self.examples], dtype=torch.int64)
+        return samples_of(self.examples)
+
+
+def samples_of(examples: Sequence[Example]) -> torch.Tensor:
+    """The 64-bit names of records; those that know theirs say so."""
+    known: torch.Tensor | None = getattr(examples, "samples", None)
+    return torch.tensor([sample_of(e) for e in examples], dtype=torch.int64) if known is None else known
 
 
 def sample_of(example: Example) -> int:
@@ -78,7 +84,7 @@ class Mixture:
                 raise ValueError(
                     f"data {source.name!r}: weight {source.weight} is no share; give a number above 0, or leave it out"
                 )
-            longest = max(source.lengths)
+            longest = int(max(source.lengths))
             if longest > tokens_per_batch:
                 raise ValueError(
                     f"data {source.name!r}: a record of {longest} tokens does not fit tokens_per_batch {tokens_per_batch}; "
@@ -86,10 +92,10 @@ class Mixture:
                 )
         self._order = lru_cache(maxsize=2 * len(self.sources))(self._epoch)
 
-    def _epoch(self, source: int, epoch: int) -> list[int]:
+    def _epoch(self, source: int, epoch: int) -> torch.Tensor:
         """The order of one source's epoch."""
         samples = self.sources[source].samples
-        return torch.argsort(self._draw.at(epoch).bits(samples), stable=True).tolist()
+        return torch.argsort(self._draw.at(epoch).bits(samples), stable=True)
 
     def batches(self, cursor: Mapping[str, int] | None = None) -> Iterator[Plan]:
         """Plans, without end, from where ``cursor`` stands.
@@ -106,8 +112,8 @@ class Mixture:
                 s = min(range(len(self.sources)), key=lambda i: (tokens[i] / self.sources[i].weight, i))
                 source = self.sources[s]
                 epoch, place = divmod(taken[s], len(source.examples))
-                index = self._order(s, epoch)[place]
-                length = source.lengths[index]
+                index = int(self._order(s, epoch)[place])
+                length = int(source.lengths[index])
                 if length > room:
                     break
                 items.append(Item(s, index, epoch, length))

@@ -20,7 +20,8 @@ from mmm.core.tokens import Sample, Tokens
 from .cards import load_card
 from .files import find_files
 from .loaders import VALIDATION_EPOCH, Held, Loader, Packer, Steps
-from .mixture import Example, Source, sample_of
+from .mixture import Example, Source, sample_of, samples_of
+from .shelf import Shelf, Shelves, shelved
 from .tables import is_table, parts, read_joint, read_table
 
 __all__ = ["VALIDATION_EPOCH", "Data", "Held", "Steps"]
@@ -66,7 +67,7 @@ class Data(LightningDataModule):
         self.validation, self.validation_records, self.workers = validation, validation_records, workers
         self.cursor: dict[str, int] = {}
         self.seed = 0
-        self._splits: dict[str, list[tuple[str, float, list[Example]]]] = {}
+        self._splits: dict[str, list[tuple[str, float, Sequence[Example]]]] = {}
 
     # -- records ---------------------------------------------------------------------------------------------------------------
 
@@ -90,6 +91,7 @@ class Data(LightningDataModule):
             BadRecipe: where a name is unknown, data are missing or a split is empty.
             BadRecord: where a file cannot be read.
         """
+        self.modalities = modalities
         self.tokenizers: dict[str, Tokenizer] = {n: m.tokenizer for n, m in modalities.items()}
         self.seed, self.packer = seed, Packer(self.tokenizers, seed)
         for name in self.files:
@@ -116,7 +118,7 @@ class Data(LightningDataModule):
             if len(records) < 30:
                 log.warning("data %r: only %d validation records; intervals will be wide", name, len(records))
 
-    def _from_cards(self) -> Iterator[tuple[str, float, dict[str, list[Example]]]]:
+    def _from_cards(self) -> Iterator[tuple[str, float, dict[str, Sequence[Example]]]]:
         for name, weight in self.cards.items():
             card = load_card(name)
             if card.modality in self.files:
@@ -132,36 +134,37 @@ class Data(LightningDataModule):
             else:
                 yield name, weight, self._split(train, card.validation_share or self.validation)
 
-    def _from_files(self) -> Iterator[tuple[str, float, dict[str, list[Example]]]]:
+    def _from_files(self) -> Iterator[tuple[str, float, dict[str, Sequence[Example]]]]:
         for name in self.files:
             records = self._own_records("files", name)
             split = {"train": records, "validation": self._own_records("test", name)} if name in self.test else None
             replaced = [w for c, w in self.cards.items() if load_card(c).modality == name]
             yield f"files.{name}", sum(replaced) or 1.0, split or self._split(records, self.validation)
             if split:
-                known = {sample_of(e) for e in split["train"]}
-                both = sum(sample_of(e) in known for e in split["validation"])
+                both = int(torch.isin(samples_of(split["validation"]), samples_of(split["train"])).sum())
                 if both:
                     log.warning(
                         "data.test.%s: %d of %d records are training records, too", name, both, len(split["validation"])
                     )
 
-    def _from_joint(self) -> Iterator[tuple[str, float, dict[str, list[Example]]]]:
+    def _from_joint(self) -> Iterator[tuple[str, float, dict[str, Sequence[Example]]]]:
         if self.joint:
             paths = [path for pattern in self.joint for path in find_files(pattern, (), "data.joint")]
             tables = list({path.resolve(): path for path in paths}.values())
             examples = [example for path in tables for example in read_joint(path, self.tokenizers)]
             yield "joint", 1.0, self._split(examples, self.validation)
 
-    def _own_records(self, argument: str, name: str) -> list[Example]:
+    def _own_records(self, argument: str, name: str) -> Sequence[Example]:
         """Of the files that ``data.files`` or ``data.test`` names for a modality."""
         patterns, paths = getattr(self, argument)[name], []
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             paths += find_files(pattern, self.tokenizers[name].suffixes, f"data.{argument}.{name}")
         return self._records(name, list({path.resolve(): path for path in paths}.values()))  # several may name one file
 
-    def _records(self, name: str, paths: Sequence[Path]) -> list[Example]:
+    def _records(self, name: str, paths: Sequence[Path]) -> Sequence[Example]:
         tokenizer = self.tokenizers[name]
+        if not any(is_table(path, tokenizer) for path in paths) and (shelf := shelved(name, paths, tokenizer)):
+            return shelf
         examples: list[Example] = [
             {name: record}
             for path in paths
@@ -171,22 +174,27 @@ class Data(LightningDataModule):
             raise BadRecipe(f"no {name} record in {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}")
         return examples
 
-    def _split(self, examples: list[Example], share: float) -> dict[str, list[Example]]:
+    def _split(self, examples: Sequence[Example], share: float) -> dict[str, Sequence[Example]]:
         """By hash of the record alone: equal records fall on one side, whatever else is there and in whatever order."""
-        names = torch.tensor([sample_of(e) for e in examples], dtype=torch.int64)
-        held = (Draw(0).stream("split").uniform(names) < share).tolist()
-        return {
-            "train": [e for e, h in zip(examples, held, strict=True) if not h],
-            "validation": [e for e, h in zip(examples, held, strict=True) if h],
-        }
+        held_N = Draw(0).stream("split").uniform(samples_of(examples)) < share
+        return {"train": _chosen(examples, ~held_N), "validation": _chosen(examples, held_N)}
 
-    def training_records(self, name: str) -> list[Record]:
+    def training_records(self, name: str) -> Sequence[Record]:
         """Records of one modality in the training split, for fitting."""
         return self.records(name, "train")
 
-    def records(self, name: str, split: str) -> list[Record]:
+    def records(self, name: str, split: str) -> Sequence[Record]:
         """Records of one modality in a split, those of pairs one by one."""
-        return [part for _, _, examples in self._splits[split] for e in examples if name in e for part in parts(e[name])]
+        found: list[Shelf | list[Record]] = [
+            examples
+            if isinstance(examples, Shelf) and examples.name == name
+            else [part for e in examples if name in e for part in parts(e[name])]
+            for _, _, examples in self._splits[split]
+            if not isinstance(examples, Shelf) or examples.name == name
+        ]
+        if any(isinstance(source, Shelf) for source in found):
+            return Shelves(found)
+        return [record for source in found for record in source]  # type: ignore[misc]
 
     def sources(self, split: str) -> list[Source]:
         """The records of a split with their lengths; tokenizers must be fitted."""
@@ -194,12 +202,16 @@ class Data(LightningDataModule):
         for name, weight, examples in self._splits[split]:
             tested = name in {f"files.{n}" for n in self.test}
             if split == "validation" and not tested and self.validation_records and len(examples) > self.validation_records:
-                order = Draw(0).stream("validation").bits(torch.tensor([sample_of(e) for e in examples])).argsort().tolist()
+                order_N = Draw(0).stream("validation").bits(samples_of(examples)).argsort()
                 log.info("data %r: %d of %d validation records are used", name, self.validation_records, len(examples))
-                examples = [examples[i] for i in order[: self.validation_records]]
-            lengths = [sum(self.tokenizers[m].length(part) for m, r in e.items() for part in parts(r)) for e in examples]
-            made.append(Source(name, weight, examples, lengths))
+                examples = _chosen(examples, order_N[: self.validation_records])
+            made.append(Source(name, weight, examples, self._lengths(examples)))
         return made
+
+    def _lengths(self, examples: Sequence[Example]) -> Sequence[int]:
+        if isinstance(examples, Shelf):
+            return examples.lengths(self.modalities[examples.name])  # type: ignore[return-value]
+        return [sum(self.tokenizers[m].length(part) for m, r in e.items() for part in parts(r)) for e in examples]
 
     def in_batches(self, split: str) -> Iterator[Tokens]:
         """Every record of a split once, read as validation reads its own, in batches of at most ``tokens_per_batch``."""
@@ -232,8 +244,8 @@ class Data(LightningDataModule):
 
     def fingerprint(self) -> dict[str, int]:
         """A hash of each source's training records and their labels, whatever their order."""
-        names = {name: sorted(map(_identity, examples)) for name, _, examples in self._splits["train"]}
-        return {name: hash64(torch.tensor(samples, dtype=torch.int64).numpy().tobytes()) for name, samples in names.items()}
+        names = {name: _identities(examples).sort().values for name, _, examples in self._splits["train"]}
+        return {name: hash64(sorted_N.numpy().tobytes()) for name, sorted_N in names.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"cursor": self.cursor, "fingerprint": self.fingerprint()}
@@ -245,6 +257,21 @@ class Data(LightningDataModule):
             if now.get(name) != before:
                 raise BadRecipe(f"data {name!r}: its records are not those this run began with, so it cannot go on as it began")
         self.cursor = dict(state_dict["cursor"])
+
+
+def _chosen(examples: Sequence[Example], index: torch.Tensor) -> Sequence[Example]:
+    """Some of them, by number or by a mask."""
+    if isinstance(examples, Shelf):
+        return examples.select(index.numpy())
+    numbers = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+    return [examples[i] for i in numbers.tolist()]
+
+
+def _identities(examples: Sequence[Example]) -> torch.Tensor:
+    """Of every record."""
+    if isinstance(examples, Shelf):
+        return examples.samples
+    return torch.tensor([_identity(e) for e in examples], dtype=torch.int64)
 
 
 def _identity(example: Example) -> int:

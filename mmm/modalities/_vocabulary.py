@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mmm.core.errors import BadRecipe
@@ -55,7 +55,7 @@ def pretrained_tokenizer(name: str) -> tuple[tokenizers.Tokenizer, dict[str, str
     return loaded.backend_tokenizer, {role: str(token) for role, token in roles.items() if token is not None}
 
 
-def train(texts: Sequence[str], algorithm: Algorithm, vocabulary: int) -> tokenizers.Tokenizer:
+def train(texts: Iterable[str], algorithm: Algorithm, vocabulary: int) -> tokenizers.Tokenizer:
     """A tokenizer trained on ``texts``; the same texts give the same ids.
 
     Raises:
@@ -68,7 +68,7 @@ def train(texts: Sequence[str], algorithm: Algorithm, vocabulary: int) -> tokeni
     return model
 
 
-def _bpe(texts: Sequence[str], vocabulary: int) -> tokenizers.Tokenizer:
+def _bpe(texts: Iterable[str], vocabulary: int) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     model = Tokenizer(models.BPE())
@@ -83,7 +83,7 @@ def _bpe(texts: Sequence[str], vocabulary: int) -> tokenizers.Tokenizer:
     return model
 
 
-def _wordpiece(texts: Sequence[str], vocabulary: int) -> tokenizers.Tokenizer:
+def _wordpiece(texts: Iterable[str], vocabulary: int) -> tokenizers.Tokenizer:
     """As the library trains it (by BPE), but for the ids of the characters inside words: it numbers them in the order of a hash
     table that changes from run to run, here they are named beforehand."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -107,7 +107,7 @@ def _wordpiece(texts: Sequence[str], vocabulary: int) -> tokenizers.Tokenizer:
     return fitted
 
 
-def _unigram(texts: Sequence[str], vocabulary: int) -> tokenizers.Tokenizer:
+def _unigram(texts: Iterable[str], vocabulary: int) -> tokenizers.Tokenizer:
     """As the library trains it, but in alphabetical order and with scores to 0.01: both differ from run to run there, the order
     wholly, the scores by some 0.0003."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers

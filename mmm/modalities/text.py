@@ -37,6 +37,7 @@ class TextTokenizer(Tokenizer):
 
     together = True  # a raw value may be two texts, which are one piece
     suffixes = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet", ".arrow", ".feather")
+    reading = ("record_words", "field", "max_length")
 
     def __init__(
         self,
@@ -63,10 +64,9 @@ class TextTokenizer(Tokenizer):
         if self.pretrained is not None:
             self._load_pretrained(self.pretrained)
         else:
-            texts = [r.raw for r in records]
-            if not texts:
+            if not records:
                 raise ValueError("Text: no record to train the vocabulary on; give data, or pretrained")
-            self._set(train(texts, self.algorithm, self.vocabulary), SPECIALS)
+            self._set(train(_Raw(records), self.algorithm, self.vocabulary), SPECIALS)
 
     def assets(self) -> Assets:
         found = {"tokenizer.json": self._ready().to_str().encode(), "specials.json": json.dumps(self.roles).encode()}
@@ -317,3 +317,13 @@ class Text(IdModality):
 def _texts(raw: str | tuple[str, str]) -> tuple[str, ...]:
     """One text or two."""
     return tuple(raw) if isinstance(raw, (list, tuple)) and len(raw) == 2 else (raw,)
+
+
+class _Raw:
+    """The texts of records, as often as they are asked for and never all at once."""
+
+    def __init__(self, records: Sequence[Record]):
+        self.records = records
+
+    def __iter__(self) -> Iterator[str]:
+        return (record.raw for record in self.records)
