@@ -44,9 +44,9 @@ class Shelf(Sequence[Example]):
 
     def __init__(self, folder: Path, name: str, index_N: np.ndarray | None = None):
         self.folder, self.name = folder, name
-        self._text, self._names = _Strings(folder / "text"), _Strings(folder / "names")
+        self._text, self._names, self._keys = (_Strings(folder / file) for file in ("text", "names", "keys"))
         self._paths = json.loads((folder / "paths.json").read_text(encoding="utf-8"))
-        self._path_N = np.load(folder / "path.npy", mmap_mode="r")
+        self._path_N = _mapped(folder / "path.npy")
         self.index_N = np.arange(len(self._text)) if index_N is None else index_N
 
     def __getstate__(self) -> tuple[Path, str, np.ndarray]:  # a worker maps the files itself
@@ -70,8 +70,8 @@ class Shelf(Sequence[Example]):
     def record(self, i: int) -> Record:
         """The record alone."""
         at = int(self.index_N[i])
-        raw = self._text[at]
-        return Record(self._paths[self._path_N[at]], json.loads(self._names[at]), raw, raw.encode())
+        raw, key = self._text[at].decode(), self._keys[at]
+        return Record(self._paths[self._path_N[at]], json.loads(self._names[at]), raw, key or raw.encode())
 
     def select(self, index: np.ndarray) -> Shelf:
         """Some of them, by number or by a mask."""
@@ -80,7 +80,7 @@ class Shelf(Sequence[Example]):
     @cached_property
     def samples(self) -> torch.Tensor:
         """64-bit names of the examples."""
-        return torch.from_numpy(np.load(self.folder / "samples.npy", mmap_mode="r")[self.index_N])
+        return torch.from_numpy(_mapped(self.folder / "samples.npy")[self.index_N])
 
     def lengths(self, modality: Modality) -> np.ndarray:
         """length_N: tokens each record makes. Measured once for a vocabulary, of all records of the folder."""
@@ -94,7 +94,7 @@ class Shelf(Sequence[Example]):
             with part.open("wb") as file:
                 np.save(file, measured)
             part.replace(place)
-        return np.load(place, mmap_mode="r")[self.index_N]  # type: ignore[no-any-return]
+        return _mapped(place)[self.index_N]  # type: ignore[no-any-return]
 
 
 class Shelves(Sequence[Record]):
@@ -163,13 +163,14 @@ def _fill(folder: Path, name: str, paths: Sequence[Path], tokenizer: Tokenizer) 
     log.info("%s: %d files are read once, into %s", name, len(paths), folder.parent)
     folder.mkdir(parents=True)
     path_N, sample_N = array("i"), array("q")
-    text, names = _Writer(folder / "text"), _Writer(folder / "names")
-    with text, names:
+    with _Writer(folder / "text") as text, _Writer(folder / "names") as names, _Writer(folder / "keys") as keys:
         for number, path in enumerate(paths):
             for record in tokenizer.records(path):
-                if not isinstance(record.raw, str) or record.label is not None or record.key != record.raw.encode():
+                if not isinstance(record.raw, str) or record.label is not None:
                     return False
-                text.add(record.key)
+                content = record.raw.encode()
+                text.add(content)
+                keys.add(b"" if record.key == content else record.key)  # nearly always the text itself
                 names.add(json.dumps(record.record).encode())
                 path_N.append(number)
                 sample_N.append(sample_of({name: record}))
@@ -205,15 +206,19 @@ class _Strings:
 
     def __init__(self, place: Path):
         data = place.with_suffix(".bin")
-        self.ends = np.load(place.with_suffix(".npy"), mmap_mode="r")
+        self.ends = _mapped(place.with_suffix(".npy"))
         self.data = np.memmap(data, np.uint8, "r") if data.stat().st_size else np.zeros(0, np.uint8)
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __getitem__(self, i: int) -> str:
+    def __getitem__(self, i: int) -> bytes:
         start = int(self.ends[i - 1]) if i else 0
-        return self.data[start : int(self.ends[i])].tobytes().decode()
+        return self.data[start : int(self.ends[i])].tobytes()
+
+
+def _mapped(place: Path) -> np.ndarray:
+    return np.load(place, "r", allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _settings(tokenizer: Tokenizer) -> dict[str, Any]:

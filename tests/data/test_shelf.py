@@ -132,6 +132,15 @@ def test_a_record_says_where_it_came_from(home, large):
     assert [e["protein"].raw for e in found.select(np.array([2, 0]))] == ["WWW", "MKV"]
 
 
+def test_a_record_may_be_known_by_something_else(home, large, monkeypatch):
+    path = home / "some.fasta"
+    path.write_text(">one\nMKV\n>two\nVKM\n")
+    plain = list(Protein().tokenizer.records(path))
+    turned = [Record(r.path, r.record, r.raw, min(r.raw, r.raw[::-1]).encode()) for r in plain]
+    monkeypatch.setattr("mmm.modalities.protein.ProteinTokenizer.records", lambda self, path: iter(turned))
+    assert [e["protein"] for e in shelved("protein", [path], Protein().tokenizer)] == turned
+
+
 def test_workers_map_the_files_themselves(home, large):
     data = read(write(home / "files", ["protein"], records=300))
     _, _, examples = data._splits["train"][0]
@@ -185,7 +194,7 @@ def test_strings_come_back(tmp_path_factory, texts):
         for text in texts:
             writer.add(text.encode())
     found = _Strings(place)
-    assert [found[i] for i in range(len(found))] == texts
+    assert [found[i].decode() for i in range(len(found))] == texts
 
 
 def test_a_run_and_its_resumption_are_equal_to_the_last_bit(home, monkeypatch):

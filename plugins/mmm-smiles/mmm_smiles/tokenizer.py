@@ -39,6 +39,7 @@ class SmilesTokenizer(Tokenizer):
     """
 
     suffixes = (".smi", ".smi.gz", ".smiles", ".smiles.gz")
+    reading = ("max_length", "randomise")
 
     def __init__(self, max_length: int, randomise: float):
         self.max_length, self.randomise = max_length, randomise
