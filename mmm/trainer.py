@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer as LightningTrainer
 
 from .compiled import Compiled
-from .precision import AUTO, chosen
+from .precision import AUTO, TRUE, TrueBfloat16, chosen
 
 Products = Literal["highest", "high", "medium"]
 
@@ -17,7 +17,8 @@ class Trainer(LightningTrainer):
     """Lightning's Trainer; three of its arguments are ours, all others its own.
 
     Args:
-        precision: ``auto``: bfloat16 where the hardware multiplies it, else float32; or one of Lightning's.
+        precision: ``auto``: bfloat16 where the hardware multiplies it, else float32; ``bf16-true``: weights in bfloat16, too,
+            with float32 copies in the optimiser; or another of Lightning's.
         float32_matmul_precision: of products of float32 matrices. ``highest``: float32 throughout. ``high`` and ``medium``:
             TF32 on a GPU. On a CPU ``medium`` takes other kernels, which on AMD are faster and as exact; those for AMX
             round to bfloat16. See ``torch.set_float32_matmul_precision``.
@@ -36,4 +37,9 @@ class Trainer(LightningTrainer):
         torch.set_float32_matmul_precision(float32_matmul_precision)
         if compile:
             kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), Compiled()]
-        super().__init__(*args, precision=chosen(precision, kwargs.get("accelerator", "auto")), **kwargs)
+        accelerator = kwargs.get("accelerator", "auto")
+        kwargs["precision"] = chosen(precision, accelerator)
+        if kwargs["precision"] == TRUE:
+            kwargs["plugins"] = [*(kwargs.get("plugins") or []), TrueBfloat16(accelerator)]
+            del kwargs["precision"]
+        super().__init__(*args, **kwargs)

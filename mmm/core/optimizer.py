@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from .master import mastered
+
 
 @dataclass
 class Optimizer(ABC):
@@ -45,7 +47,7 @@ class Optimizer(ABC):
         factors: Mapping[nn.Parameter, float] | None = None,
         hidden: Collection[nn.Parameter] = (),
     ) -> torch.optim.Optimizer:
-        """The optimiser over every parameter that is trained.
+        """The optimiser over every parameter that is trained; those in bfloat16 through float32 copies.
 
         Args:
             factors: on the learning rate, of single parameters; 1 where none is named. hidden: matrices of products inside
@@ -65,7 +67,7 @@ class Optimizer(ABC):
                 groups.setdefault((is_hidden, decays, factor), group)["params"].append(parameter)
         if not groups:
             raise ValueError("nothing is trained: every parameter is frozen")
-        return self.make([groups[key] for key in sorted(groups, reverse=True)])
+        return mastered([groups[key] for key in sorted(groups, reverse=True)], self.make)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step number ``step`` (from 0) of ``steps``."""
