@@ -12,13 +12,17 @@ the finaliser of splitmix64 (Steele et al. 2014).
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from .layout import Layout
+
+
+Bits = Any
+"""64 bits: an int, or a tensor of int64."""
 
 
 def _signed(value: int) -> int:
@@ -30,19 +34,20 @@ def _signed(value: int) -> int:
 _GOLDEN, _M1, _M2 = _signed(0x9E3779B97F4A7C15), _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
 
 
-def _mix(x: Tensor) -> Tensor:
+def _mix(x: Bits) -> Bits:
     """Finaliser of splitmix64 on int64 (products wrap; a right shift of a negative number is masked to a logical one)."""
-    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * _M1
-    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * _M2
+    x = _wrapped((x ^ ((x >> 30) & ((1 << 34) - 1))) * _M1)
+    x = _wrapped((x ^ ((x >> 27) & ((1 << 37) - 1))) * _M2)
     return x ^ ((x >> 31) & ((1 << 33) - 1))
 
 
-def _scalar(value: int) -> Tensor:
-    return torch.tensor(_signed(value), dtype=torch.int64, device="cpu")  # also inside a `with torch.device(...)`
+def _wrapped(x: Bits) -> Bits:
+    """A single key is Python's own integer, which is much quicker than a tensor of one, and does not wrap by itself."""
+    return _signed(x) if isinstance(x, int) else x
 
 
-def _fold(key: Tensor, index: Tensor) -> Tensor:
-    return _mix(key ^ _mix(index + _GOLDEN))
+def _fold(key: Bits, index: Bits) -> Bits:
+    return _mix(key ^ _mix(_wrapped(index + _GOLDEN)))
 
 
 def hash64(data: bytes) -> int:
@@ -60,11 +65,11 @@ class Draw:
     __slots__ = ("_key",)
 
     def __init__(self, seed: int):
-        self._key = _mix(_scalar(seed) + _GOLDEN)
+        self._key: int = _mix(_signed(_signed(seed) + _GOLDEN))
 
     def _child(self, index: int) -> Draw:
         child = Draw.__new__(Draw)
-        child._key = _fold(self._key, _scalar(index))
+        child._key = _fold(self._key, _signed(index))
         return child
 
     def stream(self, name: str) -> Draw:
@@ -80,11 +85,10 @@ class Draw:
 
     def bits(self, *index: Tensor | int) -> Tensor:
         """int64 hashes; the shape is the broadcast of ``index`` (a scalar without one)."""
-        key = self._key
+        key: Bits = self._key
         for i in index:
-            i = i if isinstance(i, Tensor) else _scalar(i)
-            key = _fold(key.to(i.device), i.long())
-        return key
+            key = _fold(key, i.long() if isinstance(i, Tensor) else _signed(i))
+        return torch.tensor(key, device="cpu") if isinstance(key, int) else key  # also inside a `with torch.device(...)`
 
     def uniform(self, *index: Tensor | int) -> Tensor:
         """float32 in [0, 1), exact multiples of 2**-24."""
@@ -104,11 +108,12 @@ class Draw:
 
     def per_segment(self, layout: Layout, index: int = 0) -> Tensor:
         """uniform_S in [0, 1): number ``index`` of each segment."""
-        return ((_fold(self.bits_S(layout), _scalar(index).to(layout.sample_S.device)) >> 40) & 0xFFFFFF).float() * 2.0**-24
+        return self.uniform(layout.sample_S, layout.epoch_S, layout.part_S, index)
 
     def bits_per_token(self, layout: Layout, index: int = 0) -> Tensor:
         """bits_T: one hash a token, keyed by its segment and its place there."""
-        return _fold(_fold(self.bits_S(layout), _scalar(index).to(layout.sample_S.device))[layout.segment_T], layout.place_T)
+        bits_T: Tensor = _fold(_fold(self.bits_S(layout), index)[layout.segment_T], layout.place_T)
+        return bits_T
 
     def per_token(self, layout: Layout, index: int = 0) -> Tensor:
         """uniform_T in [0, 1): number ``index`` of each token."""
