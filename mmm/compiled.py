@@ -13,29 +13,35 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from .core.head import Head
+from .encoders.transformer import Transformer
 from .nn.attention import Attention
 from .nn.block import Block
 
-GRAPHS_A_HEAD = 4
-"""Its own width, with and without gradients, and one row alone."""
+GRAPHS = 64
+"""Of one function, at most: one for each width, each head, with and without gradients. The library's own limit is 8, and past
+it everything runs plainly."""
 
 
 def compile_parts(model: nn.Module, **options: Any) -> None:
     """Compile blocks and heads in place; parameters keep their names and values.
 
+    Left as they are: blocks whose attention is another than ``Attention`` (prefix tuning), and those of encoders with relative
+    positions. What these do hangs on the lengths in the batch.
+
     Args:
         options: of ``torch.compile``.
     """
-    heads = 0
+    relative = [part for part in model.modules() if isinstance(part, Transformer) and part.grid is not None]
+    plain = {id(block) for encoder in relative for block in encoder.blocks}
     for part in model.modules():
-        if isinstance(part, Attention):
-            part.attend = torch.compiler.disable(part.attend)
-        if isinstance(part, (Block, Head)):
+        attentions = [inner for inner in part.modules() if isinstance(inner, Attention)]
+        if isinstance(part, Block) and id(part) not in plain and all(type(inner) is Attention for inner in attentions):
+            for inner in attentions:
+                inner.attend = torch.compiler.disable(inner.attend)
             part.compile(dynamic=True, **options)
-            heads += isinstance(part, Head)
-    # The library counts the graphs of all heads together, and runs plainly what would be one too many.
-    config = torch._dynamo.config
-    config.recompile_limit = max(config.recompile_limit, GRAPHS_A_HEAD * heads)
+        if isinstance(part, Head):
+            part.compile(dynamic=True, **options)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
 
 
 class Compiled(Callback):

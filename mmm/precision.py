@@ -1,5 +1,5 @@
 """The precision a run trains in: ``trainer.precision: auto`` is bfloat16 where the hardware multiplies it, else float32;
-``bf16-true`` keeps the weights of products and embeddings in bfloat16, too."""
+``bf16-true`` keeps the weights of products in bfloat16, too."""
 
 from __future__ import annotations
 
@@ -38,21 +38,28 @@ def chosen(precision: Any, accelerator: Any = "auto") -> Any:
 
 
 class TrueBfloat16(MixedPrecision):
-    """Mixed precision whose products and embeddings keep their weights in bfloat16: half the memory of weights and gradients,
-    and no cast at every use. Norms, biases and single vectors stay float32. The optimiser has float32 copies of what is
-    trained (``mmm/core/master.py``).
+    """Mixed precision whose products keep their weights in bfloat16, too: no cast at every use, and gradients of half the size.
+    All else stays float32: embeddings, whose rows sum the gradients of many tokens, norms, biases. The optimiser moves float32
+    copies of the weights (``mmm/core/master.py``).
 
     Args:
         accelerator: of the Trainer.
+
+    Raises:
+        ValueError: it is neither a CPU nor a CUDA GPU.
     """
 
     def __init__(self, accelerator: Any = "auto"):
+        metal = accelerator in GPUS and torch.backends.mps.is_available()
+        if metal or accelerator not in (*GPUS, "cpu"):
+            raise ValueError(f"trainer.precision {TRUE} is for CPUs and CUDA GPUs, not for {'mps' if metal else accelerator}")
         super().__init__(MIXED, "cuda" if accelerator in GPUS and torch.cuda.is_available() else "cpu")
         self.precision = TRUE  # type: ignore[assignment]
 
     def convert_module(self, module: LightningModule) -> LightningModule:
+        tied = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
         for part in module.modules():
-            if isinstance(part, (nn.Linear, nn.Embedding)):
+            if isinstance(part, nn.Linear) and id(part.weight) not in tied:
                 part.weight.data = part.weight.data.bfloat16()
         return module
 

@@ -144,9 +144,16 @@ def _clear(folder: Path) -> None:
 
 def _same_recipe(old: Path, recipe: Recipe) -> None:
     """Refuse to go on with another model, other data or another seed."""
+    from .precision import TRUE
     from .yaml import load
 
     before = load(old)
+    precisions = [(values.get("trainer") or {}).get("precision") for values in (before, recipe.values)]
+    if (precisions[0] == TRUE) != (precisions[1] == TRUE):
+        raise BadRecipe(
+            f"{old.parent}: it began with trainer.precision {precisions[0]} and cannot go on with {precisions[1]}: "
+            f"{TRUE} keeps other weights and another state of the optimiser"
+        )
     for part in ("seed", "model", "data"):
         if before.get(part) != recipe.values[part]:
             changed = ", ".join(_differences(before.get(part), recipe.values[part], part)[:5])

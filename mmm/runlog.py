@@ -77,7 +77,8 @@ class RunLog(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._steps, self._processes = trainer.global_step, trainer.world_size
-        self._budget = trainer.datamodule.tokens_per_batch  # type: ignore[attr-defined]
+        if trainer.datamodule is not None:  # type: ignore[attr-defined]
+            self._budget = trainer.datamodule.tokens_per_batch  # type: ignore[attr-defined]
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "losses.csv"
             path.parent.mkdir(parents=True, exist_ok=True)

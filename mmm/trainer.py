@@ -17,8 +17,8 @@ class Trainer(LightningTrainer):
     """Lightning's Trainer; three of its arguments are ours, all others its own.
 
     Args:
-        precision: ``auto``: bfloat16 where the hardware multiplies it, else float32; ``bf16-true``: weights in bfloat16, too,
-            with float32 copies in the optimiser; or another of Lightning's.
+        precision: ``auto``: bfloat16 where the hardware multiplies it, else float32; ``bf16-true``: weights of products in
+            bfloat16, too, with float32 copies in the optimiser; or another of Lightning's.
         float32_matmul_precision: of products of float32 matrices. ``highest``: float32 throughout. ``high`` and ``medium``:
             TF32 on a GPU. On a CPU ``medium`` takes other kernels, which on AMD are faster and as exact; those for AMX
             round to bfloat16. See ``torch.set_float32_matmul_precision``.
@@ -28,7 +28,7 @@ class Trainer(LightningTrainer):
 
     def __init__(
         self,
-        *args: Any,
+        *,
         precision: Any = AUTO,
         float32_matmul_precision: Products = "highest",
         compile: bool = False,
@@ -42,4 +42,4 @@ class Trainer(LightningTrainer):
         if kwargs["precision"] == TRUE:
             kwargs["plugins"] = [*(kwargs.get("plugins") or []), TrueBfloat16(accelerator)]
             del kwargs["precision"]
-        super().__init__(*args, **kwargs)
+        super().__init__(**kwargs)

@@ -60,6 +60,7 @@ class Mastered(torch.optim.Optimizer):
         return {"inner": self.inner.state_dict(), "copies": [copy.detach() for _, copy in self.pairs]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what ``state_dict`` gave."""
         self.inner.load_state_dict(state_dict["inner"])
         with torch.no_grad():
             for (_, copy), saved in zip(self.pairs, state_dict["copies"], strict=True):

@@ -58,8 +58,9 @@ class Tokenizer(ABC):
         choices: ids a random replacement is drawn from; None where content is not ids.
         size: number of ids; 0 where content is not ids.
         suffixes: endings of the files it reads.
-        reading: names of its attributes that decide, with the vocabulary, which records a file holds and how long they are.
-            Named, where records are strings: those of large files can then be kept on disk, ready to be read.
+        reading: names of its attributes that decide which records a file holds. Where they are named, and records are strings,
+            those of large files are kept on disk, ready to be read; None: they are read anew in every run.
+        measuring: names of its attributes that decide, with the vocabulary, how long a record is.
     """
 
     coordinates: int = 1
@@ -67,7 +68,8 @@ class Tokenizer(ABC):
     choices: Tensor | None = None
     size: int = 0
     suffixes: tuple[str, ...] = ()
-    reading: tuple[str, ...] = ()
+    reading: tuple[str, ...] | None = None
+    measuring: tuple[str, ...] = ()
 
     @abstractmethod
     def tokenize(self, raw: Any, draw: Draw | None = None) -> Piece:

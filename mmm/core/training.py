@@ -149,13 +149,28 @@ class Training(LightningModule):
             self.build(settle)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Raises ValueError for float16, whose scaled gradients could not be clipped here."""
+        """Raises ValueError for float16, whose scaled gradients could not be clipped here, and for what weights in bfloat16
+        cannot do."""
         if self.trainer.precision == "16-mixed":
             raise ValueError(
                 "trainer.precision 16-mixed is not supported: its gradients are scaled; choose bf16-mixed or 32-true"
             )
+        if self.trainer.precision == "bf16-true":
+            self._check_copies()
         factors = self.adapter.rates(self.model) if self.adapter is not None else None
         return self.optimizer_settings.build(self.trained(), factors, self.hidden_matrices())
+
+    def _check_copies(self) -> None:
+        """Weights in bfloat16 are moved by their float32 copies alone, and hold one gradient."""
+        if self.adapter is not None:
+            raise ValueError(
+                f"trainer.precision bf16-true trains whole models; the adapter {type(self.adapter).__name__} needs bf16-mixed"
+            )
+        if getattr(self.trainer.datamodule, "max_tokens_per_rank", None) is not None:  # type: ignore[attr-defined]
+            raise ValueError(
+                "trainer.precision bf16-true would sum the gradients of several micro-batches in bfloat16; leave "
+                "data.max_tokens_per_rank out, or choose bf16-mixed"
+            )
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Of the products inside encoder and decoder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,6 +79,9 @@ class Data(LightningDataModule):
             if card.modality not in self.files and not card.prepared() and card.preparer is not None:
                 log.info("card %r: making its data in %s", name, card.root())
                 log.info("card %r: %s", name, card.prepare())
+        if self.trainer is not None:  # here, where one process works, so that what is kept on disk is written by one
+            with contextlib.suppress(ValueError):  # which every process says for itself in `setup`
+                self.setup("fit")
 
     def setup(self, stage: str) -> None:
         if not self._splits:

@@ -8,11 +8,15 @@ Shape suffixes: N records.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import hashlib
+import inspect
 import json
 import logging
 import os
 import shutil
+import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -22,6 +26,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
+from mmm.core.errors import BadRecord
 from mmm.core.modality import Assets, Modality, Record, Tokenizer
 
 from .cards import data_root
@@ -39,21 +44,26 @@ class Shelf(Sequence[Example]):
     """Records of one modality, as examples.
 
     Args:
-        folder: that ``shelved`` filled. name: of the modality. index_N: which of its records, in this order; all by default.
+        folder: that ``shelved`` filled. name: of the modality. paths: of the files, as whoever reads them now calls them.
+
+    Raises:
+        ValueError: what lies there is not whole.
     """
 
-    def __init__(self, folder: Path, name: str, index_N: np.ndarray | None = None):
-        self.folder, self.name = folder, name
+    def __init__(self, folder: Path, name: str, paths: Sequence[str]):
+        self.folder, self.name, self.paths = folder, name, paths
         self._text, self._names, self._keys = (_Strings(folder / file) for file in ("text", "names", "keys"))
-        self._paths = json.loads((folder / "paths.json").read_text(encoding="utf-8"))
-        self._path_N = _mapped(folder / "path.npy")
-        self.index_N = np.arange(len(self._text)) if index_N is None else index_N
+        self._path_N, self._sample_N = _mapped(folder / "path.npy"), _mapped(folder / "samples.npy")
+        if len({len(x) for x in (self._text, self._names, self._keys, self._path_N, self._sample_N)}) > 1:
+            raise ValueError(f"{folder} is not whole")
+        self.index_N = np.arange(len(self._text))  # which of the records there are these, in this order
 
-    def __getstate__(self) -> tuple[Path, str, np.ndarray]:  # a worker maps the files itself
-        return self.folder, self.name, self.index_N
+    def __getstate__(self) -> tuple[Path, str, Sequence[str], np.ndarray]:  # a worker maps the files itself
+        return self.folder, self.name, self.paths, self.index_N
 
-    def __setstate__(self, state: tuple[Path, str, np.ndarray]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
+    def __setstate__(self, state: tuple[Path, str, Sequence[str], np.ndarray]) -> None:
+        self.__init__(*state[:3])  # type: ignore[misc]
+        self.index_N = state[3]
 
     def __len__(self) -> int:
         return len(self.index_N)
@@ -69,32 +79,50 @@ class Shelf(Sequence[Example]):
 
     def record(self, i: int) -> Record:
         """The record alone."""
-        at = int(self.index_N[i])
-        raw, key = self._text[at].decode(), self._keys[at]
-        return Record(self._paths[self._path_N[at]], json.loads(self._names[at]), raw, key or raw.encode())
+        return self._at(int(self.index_N[i]))
+
+    def _at(self, n: int) -> Record:
+        raw, key = self._text[n].decode(), self._keys[n]
+        return Record(self.paths[self._path_N[n]], json.loads(self._names[n]), raw, key or raw.encode())
 
     def select(self, index: np.ndarray) -> Shelf:
         """Some of them, by number or by a mask."""
-        return Shelf(self.folder, self.name, self.index_N[index])
+        chosen = copy.copy(self)
+        chosen.__dict__ = {**self.__dict__, "index_N": self.index_N[index]}
+        chosen.__dict__.pop("samples", None)
+        return chosen
 
     @cached_property
     def samples(self) -> torch.Tensor:
         """64-bit names of the examples."""
-        return torch.from_numpy(_mapped(self.folder / "samples.npy")[self.index_N])
+        return torch.from_numpy(self._sample_N[self.index_N])
 
     def lengths(self, modality: Modality) -> np.ndarray:
-        """length_N: tokens each record makes. Measured once for a vocabulary, of all records of the folder."""
+        """length_N: tokens each record makes. Measured once for a vocabulary, of all records of the folder.
+
+        Raises:
+            BadRecord: one cannot be tokenised.
+        """
         tokenizer = modality.tokenizer
-        place = self.folder / f"lengths-{_hash(_settings(tokenizer), modality.assets())}.npy"
+        place = self.folder / f"lengths-{_hash(_settings(tokenizer, tokenizer.measuring), modality.assets())}.npy"
         if not place.exists():
-            whole = Shelf(self.folder, self.name)
-            log.info("%s: the lengths of %d records are measured, once for this vocabulary", self.name, len(whole))
-            measured = np.fromiter((tokenizer.length(whole.record(i)) for i in range(len(whole))), np.int32, len(whole))
-            part = place.with_name(f"{place.name}.{os.getpid()}.part")
-            with part.open("wb") as file:
-                np.save(file, measured)
-            part.replace(place)
+            log.info("%s: the lengths of %d records are measured, once for this vocabulary", self.name, len(self._text))
+            measured = np.fromiter((self._length(tokenizer, n) for n in range(len(self._text))), np.int32)
+            try:
+                with tempfile.TemporaryDirectory(dir=self.folder, suffix=".part") as part:
+                    _save(Path(part) / place.name, measured)
+                    (Path(part) / place.name).replace(place)
+            except OSError as error:
+                log.warning("%s: the lengths could not be kept and will be measured again: %s", self.name, error)
+                return measured[self.index_N]  # type: ignore[no-any-return]
         return _mapped(place)[self.index_N]  # type: ignore[no-any-return]
+
+    def _length(self, tokenizer: Tokenizer, n: int) -> int:
+        record = self._at(n)
+        try:
+            return tokenizer.length(record)
+        except ValueError as error:
+            raise BadRecord(record.path, record.record, str(error)) from error
 
 
 class Shelves(Sequence[Record]):
@@ -109,7 +137,7 @@ class Shelves(Sequence[Record]):
         self.ends = np.cumsum([len(s) for s in sources])
 
     def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
+        return int(self.ends[-1])
 
     @overload
     def __getitem__(self, i: int) -> Record: ...
@@ -133,35 +161,46 @@ class Shelves(Sequence[Record]):
 def shelved(name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> Shelf | None:
     """The shelf of a modality's files, filled where it is not there yet; None where they are small, or hold more than texts.
 
-    A shelf belongs to files of a path, size and date, and to what decides how the tokenizer cuts them into records.
+    A shelf belongs to files of a path, size and date, to the tokenizer's own file, and to what it says decides its records.
 
     Raises:
         BadRecord: a file cannot be read.
     """
+    if tokenizer.reading is None:
+        return None
     stats = [(str(path.resolve()), path.stat()) for path in paths]
-    if not tokenizer.reading or sum(s.st_size for _, s in stats) < SMALLEST:
+    if sum(s.st_size for _, s in stats) < SMALLEST:
         return None
     files = [[path, s.st_size, s.st_mtime_ns] for path, s in stats]
-    folder = data_root() / "shelves" / _hash([VERSION, name, type(tokenizer).__qualname__, _settings(tokenizer), files])
-    if not folder.exists():
-        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    kind = type(tokenizer)
+    code = Path(inspect.getfile(kind)).read_bytes()
+    what = [VERSION, name, f"{kind.__module__}.{kind.__qualname__}", _settings(tokenizer, tokenizer.reading), files]
+    folder = data_root() / "shelves" / _hash(what, {"code": code})
+    called = [str(path) for path in paths]
+    if folder.exists():
         try:
+            return Shelf(folder, name, called)
+        except (OSError, ValueError, EOFError):  # of a machine that went down while it was written, say
+            log.warning("%s: %s is broken; it is made again", name, folder)
+            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name, suffix=".part") as made:
+            part = Path(made) / "whole"
             if not _fill(part, name, paths, tokenizer):
                 return None
-            part.rename(folder)
-        except OSError as error:
-            if not folder.exists():  # another process may have been quicker
-                log.warning("%s: its records are kept in memory; they could not be written to %s: %s", name, folder, error)
-                return None
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return Shelf(folder, name)
+            with contextlib.suppress(OSError):  # where another process was quicker, what it made is as good
+                part.rename(folder)
+            return Shelf(folder, name, called)
+    except OSError as error:
+        log.warning("%s: its records are kept in memory; they could not be written to %s: %s", name, folder.parent, error)
+        return None
 
 
 def _fill(folder: Path, name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> bool:
-    """Write the records of files to a folder; False where one is more than a text."""
-    log.info("%s: %d files are read once, into %s", name, len(paths), folder.parent)
-    folder.mkdir(parents=True)
+    """Write the records of files to a folder; False where there is none, or one is more than a text."""
+    log.info("%s: %d files are read once, into %s", name, len(paths), folder.parent.parent)
+    folder.mkdir()
     path_N, sample_N = array("i"), array("q")
     with _Writer(folder / "text") as text, _Writer(folder / "names") as names, _Writer(folder / "keys") as keys:
         for number, path in enumerate(paths):
@@ -174,12 +213,9 @@ def _fill(folder: Path, name: str, paths: Sequence[Path], tokenizer: Tokenizer) 
                 names.add(json.dumps(record.record).encode())
                 path_N.append(number)
                 sample_N.append(sample_of({name: record}))
-    if not sample_N:
-        return False
-    np.save(folder / "path.npy", np.frombuffer(path_N, np.int32))
-    np.save(folder / "samples.npy", np.frombuffer(sample_N, np.int64))
-    (folder / "paths.json").write_text(json.dumps([str(p) for p in paths]), encoding="utf-8")
-    return True
+    _save(folder / "path.npy", np.frombuffer(path_N, np.int32))
+    _save(folder / "samples.npy", np.frombuffer(sample_N, np.int64))
+    return bool(sample_N)
 
 
 class _Writer:
@@ -197,17 +233,21 @@ class _Writer:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
         self.file.close()
-        np.save(self.place.with_suffix(".npy"), np.frombuffer(self.ends, np.int64))
+        _save(self.place.with_suffix(".npy"), np.frombuffer(self.ends, np.int64))
 
 
 class _Strings:
-    """What a ``_Writer`` wrote."""
+    """What a ``_Writer`` wrote. Raises ValueError where it is not whole."""
 
     def __init__(self, place: Path):
         data = place.with_suffix(".bin")
         self.ends = _mapped(place.with_suffix(".npy"))
-        self.data = np.memmap(data, np.uint8, "r") if data.stat().st_size else np.zeros(0, np.uint8)
+        if data.stat().st_size != self.ends[-1]:
+            raise ValueError(f"{data} is not whole")
+        self.data = np.memmap(data, np.uint8, "r") if self.ends[-1] else np.zeros(0, np.uint8)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -221,13 +261,19 @@ def _mapped(place: Path) -> np.ndarray:
     return np.load(place, "r", allow_pickle=False)  # type: ignore[no-any-return]
 
 
-def _settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What of a tokenizer decides which records a file holds, and how long they are."""
-    return {name: getattr(tokenizer, name) for name in tokenizer.reading}
+def _save(place: Path, values: np.ndarray) -> None:
+    with place.open("wb") as file:
+        np.save(file, values)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _hash(value: Any, assets: Assets | None = None) -> str:
+def _settings(tokenizer: Tokenizer, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(tokenizer, name) for name in names}
+
+
+def _hash(value: Any, files: Assets) -> str:
     found = hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16)
-    for file, data in sorted((assets or {}).items()):
+    for file, data in sorted(files.items()):
         found.update(json.dumps([file, len(data)]).encode() + data)
     return found.hexdigest()

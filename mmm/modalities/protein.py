@@ -93,7 +93,8 @@ class ProteinTokenizer(Tokenizer):
     """
 
     suffixes = (".fasta", ".fasta.gz", ".fa", ".fa.gz", ".faa", ".faa.gz")
-    reading = ("max_length",)
+    reading = ()
+    measuring = ("max_length",)
 
     def __init__(self, max_length: int, rows: int | None = None):
         self.max_length, self.rows = max_length, rows

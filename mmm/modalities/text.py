@@ -37,7 +37,8 @@ class TextTokenizer(Tokenizer):
 
     together = True  # a raw value may be two texts, which are one piece
     suffixes = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet", ".arrow", ".feather")
-    reading = ("record_words", "field", "max_length")
+    reading = ("record_words", "field")
+    measuring = ("max_length",)
 
     def __init__(
         self,

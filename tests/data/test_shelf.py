@@ -3,6 +3,8 @@
 import json
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +119,7 @@ def test_another_file_date_or_cut_is_another_shelf(home, large):
     found = [shelved("text", [path], Text(vocabulary=270, record_words=words).tokenizer) for words in (8, 8, 20)]
     assert found[0].folder == found[1].folder != found[2].folder
     assert len(found[0]) > len(found[2])
+    assert shelved("text", [path], Text(vocabulary=270, record_words=8, max_length=99).tokenizer).folder == found[0].folder
     path.write_text(path.read_text() + "\n\none more paragraph, longer than the others were")
     assert shelved("text", [path], Text(vocabulary=270, record_words=8).tokenizer).folder not in [f.folder for f in found]
 
@@ -174,6 +177,65 @@ def test_where_nothing_can_be_written_records_stay_in_memory(home, large, monkey
     assert "kept in memory" in caplog.text
 
 
+@pytest.mark.parametrize("file", ["text.bin", "text.npy", "samples.npy", "keys.npy"])
+def test_a_broken_shelf_is_made_again(home, large, caplog, file):
+    path = home / "a.fasta"
+    path.write_text(">one\nMKV\n>two\nACD\n")
+    shelf = shelved("protein", [path], Protein().tokenizer)
+    whole = list(shelf)
+    (shelf.folder / file).write_bytes((shelf.folder / file).read_bytes()[:-3])
+    with caplog.at_level("WARNING", "mmm"):
+        assert list(shelved("protein", [path], Protein().tokenizer)) == whole
+    assert "is broken" in caplog.text
+    assert kept(home) == [shelf.folder.name]
+
+
+def test_several_processes_make_one_shelf(home, large):
+    path = home / "a.fasta"
+    path.write_text("".join(f">p{i}\n{'ACDEF' * (i + 1)}\n" for i in range(200)))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: list(shelved("protein", [path], Protein().tokenizer)), range(4)))
+    assert all(records == found[0] for records in found)
+    assert len(kept(home)) == 1
+
+
+def test_lengths_that_cannot_be_kept_are_measured(home, large, monkeypatch, caplog):
+    data = read(write(home / "files", ["protein"]))
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(shelves, "_save", full)
+    with caplog.at_level("WARNING", "mmm"):
+        lengths = data.sources("train")[0].lengths
+    assert list(lengths) == [data.tokenizers["protein"].length(r) for r in data.training_records("protein")]
+    assert "no space left" in caplog.text
+
+
+def test_a_record_that_cannot_be_measured_is_named(home, large, monkeypatch):
+    path = home / "a.fasta"
+    path.write_text(">one\nMKV\n>two\nACD\n")
+    shelf = shelved("protein", [path], Protein().tokenizer)
+
+    def refuse(self, record):
+        raise ValueError("not today")
+
+    monkeypatch.setattr("mmm.modalities.protein.ProteinTokenizer.length", refuse)
+    with pytest.raises(BadRecord, match=r"a\.fasta.*one.*not today"):
+        shelf.lengths(Protein())
+
+
+def test_files_are_called_as_they_are_called_now(home, large, monkeypatch):
+    (home / "here").mkdir()
+    (home / "a.fasta").write_text(">one\nMKV\n")
+    monkeypatch.chdir(home)
+    first = shelved("protein", [Path("a.fasta")], Protein().tokenizer)
+    monkeypatch.chdir(home / "here")
+    second = shelved("protein", [Path("../a.fasta")], Protein().tokenizer)
+    assert first.folder == second.folder
+    assert [s[0]["protein"].path for s in (first, second)] == ["a.fasta", "../a.fasta"]
+
+
 def test_several_sources_are_one_sequence(home, large):
     (home / "a.fasta").write_text(">one\nMKV\n>two\nACD\n")
     shelf = shelved("protein", [home / "a.fasta"], Protein().tokenizer)
@@ -197,7 +259,7 @@ def test_strings_come_back(tmp_path_factory, texts):
     assert [found[i].decode() for i in range(len(found))] == texts
 
 
-def test_a_run_and_its_resumption_are_equal_to_the_last_bit(home, monkeypatch):
+def test_a_run_is_equal_to_the_last_bit(home, monkeypatch):
     recipe = values(write(home / "files", ["text", "protein"], records=120), steps=6)
     path = save(home / "tiny.yaml", recipe)
     assert mmm("run", path, "--run_dir", home / "plain").status == 0

@@ -7,6 +7,7 @@ import torch
 import torch._dynamo.testing
 from tiny import MODALITIES, TARGETS, mmm, save, values, write
 
+from mmm.adapters.prefix import Prefix
 from mmm.compiled import compile_parts
 from mmm.core.training import Training
 from mmm.data.module import Data
@@ -76,6 +77,20 @@ def test_same_numbers_and_no_graph_after_the_first_batches(built, encoder):
         for name, value in want.items():
             torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
     assert before.keys() == training.state_dict().keys()
+
+
+def test_what_hangs_on_lengths_stays_as_it_is(built):
+    training, looks = built({"depth": 2})
+    Prefix(3).adapt(training.model)
+    want = learned(training, *looks[1])
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compile_parts(training.model, backend=counter)
+    learned(training, *looks[0])
+    graphs = counter.frame_count
+    with torch.compiler.set_stance("fail_on_recompile"):
+        got = learned(training, *looks[1])
+    assert counter.frame_count == graphs
+    torch.testing.assert_close(got["loss"], want["loss"])
 
 
 def test_blocks_share_their_graphs(built):

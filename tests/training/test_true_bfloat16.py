@@ -8,6 +8,7 @@ from tiny import mmm, save, values, write
 
 import mmm as package
 from mmm.checkpoint import load_checkpoint, newest
+from mmm.precision import TrueBfloat16
 from mmm.runlog import losses
 
 
@@ -23,10 +24,10 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_products_and_embeddings_are_kept_in_bfloat16(runs):
+def test_products_are_kept_in_bfloat16(runs):
     state = load_checkpoint(newest(runs / "true"))["state_dict"]
     kinds = {name: tensor.dtype for name, tensor in state.items()}
-    assert kinds["model.modalities.text.embedding.weight"] == torch.bfloat16
+    assert kinds["model.modalities.text.embedding.weight"] == torch.float32  # its rows sum the gradients of many tokens
     assert kinds["model.encoder.blocks.0.attention.qkv.weight"] == torch.bfloat16
     assert kinds["model.encoder.blocks.0.attention.qkv.bias"] == torch.float32
     assert kinds["model.encoder.norm.weight"] == torch.float32
@@ -59,3 +60,18 @@ def test_its_model_is_loaded_in_float32(runs):
     (hidden,) = model.hidden(["the shared encoder"])
     assert hidden.dtype == torch.float32
     assert bool(torch.isfinite(hidden).all())
+
+
+def test_what_it_cannot_do_is_refused(runs, tmp_path):
+    words = ["run", str(runs / "true.yaml"), "--run_dir", tmp_path / "out"]
+    done = mmm(*words, "--data.max_tokens_per_rank", "100")
+    assert done.status != 0
+    assert "several micro-batches in bfloat16" in done.err
+    done = mmm(*words, "--model.adapter", "BitFit")
+    assert "the adapter BitFit needs bf16-mixed" in done.err
+    for began, now in (("mixed", "bf16-true"), ("true", "bf16-mixed")):
+        done = mmm("run", runs / f"{began}.yaml", "--run_dir", runs / began, "--resume", "--trainer.precision", now)
+        assert done.status != 0
+        assert "cannot go on with" in done.err
+    with pytest.raises(ValueError, match="not for mps"):
+        TrueBfloat16("mps")

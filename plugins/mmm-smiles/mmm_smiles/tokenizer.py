@@ -39,7 +39,8 @@ class SmilesTokenizer(Tokenizer):
     """
 
     suffixes = (".smi", ".smi.gz", ".smiles", ".smiles.gz")
-    reading = ("max_length", "randomise")
+    reading = ("randomise",)
+    measuring = ("max_length",)
 
     def __init__(self, max_length: int, randomise: float):
         self.max_length, self.randomise = max_length, randomise
