@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,14 +101,9 @@ class ImageTokenizer(Tokenizer):
             pixels = self._processed(raw)
         height, width = pixels.shape[1] // self.patch, pixels.shape[2] // self.patch
         patches = rearrange(pixels, "c (h p) (w q) -> (h w) (p q c)", p=self.patch, q=self.patch)
-        places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
-        maskable = torch.ones(self.specials + len(patches), dtype=torch.bool)
-        maskable[: self.specials] = False
-        return Piece(
-            content=torch.cat([torch.zeros(self.specials, self.row), patches]),
-            positions=torch.cat([torch.full((self.specials, 2), -1), places]),
-            maskable=maskable,
-        )
+        positions, maskable = _grid(height, width, self.specials)
+        content = torch.cat([torch.zeros(self.specials, self.row), patches])
+        return Piece(content=content, positions=positions, maskable=maskable)
 
     def detokenize(self, content_R: Tensor) -> Tensor:
         """(C, H, W) in 0..1 of the rows of one square image; see ``unpatchify`` for others."""
@@ -218,7 +213,8 @@ class ImageTokenizer(Tokenizer):
         if self.side is None:
             return self._whole_patches(image, draw)
         if draw is None:
-            pixels: Tensor = self._steady(image)
+            as_it_is = image.size == (self.side, self.side)
+            pixels: Tensor = as_tensor(image) if as_it_is else self._steady(image)
         else:
             with _seeded(draw.seed()):
                 pixels = self._augmented(image)
@@ -271,3 +267,12 @@ def _seeded(seed: int) -> Iterator[None]:
     finally:
         random.setstate(before)
         generator.set_state(before_torch)
+
+
+@lru_cache(maxsize=256)
+def _grid(height: int, width: int, specials: int) -> tuple[Tensor, Tensor]:
+    """(positions, maskable) of a grid of patches behind its specials."""
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    maskable = torch.ones(specials + len(places), dtype=torch.bool)
+    maskable[:specials] = False
+    return torch.cat([torch.full((specials, 2), -1), places]), maskable

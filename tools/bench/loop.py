@@ -1,6 +1,8 @@
 """What the Trainer costs: the run of a recipe (data, masks, logging) beside its bare step (forward, loss, backward, update).
 
-    python tools/bench/loop.py [RECIPE ...] [--steps 60] [--skip 10]     (by default the tiny recipes and the quickstart)
+    python tools/bench/loop.py [RECIPE ...] [--steps 60] [--skip 10] [--data.workers 1 ...]
+
+By default the tiny recipes and the quickstart; what is not an option of its own overrides the recipe.
 
 A run is timed from the end of one step to the end of the next; its batches are kept, and then learned again by the bare step,
 whose masks are made before. Wall clock, sums over the same steps; nothing else should run meanwhile.
@@ -14,6 +16,7 @@ import io
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +80,7 @@ def bare(training: Training, batches: list[StepBatch]) -> float:
     return seconds
 
 
-def compared(recipe: Path, steps: int, skip: int) -> tuple[float, float]:
+def compared(recipe: Path, steps: int, skip: int, overrides: Sequence[str] = ()) -> tuple[float, float]:
     """(seconds a step of the run, seconds a bare step)."""
     watch = Watch(skip)
     defaults = mmm.run._trainer_defaults
@@ -87,7 +90,7 @@ def compared(recipe: Path, steps: int, skip: int) -> tuple[float, float]:
         return {**given, "callbacks": [*given["callbacks"], watch], "limit_val_batches": 0}
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(mmm.run, "_trainer_defaults", watched):
-        found = read(recipe, ["--trainer.max_steps", str(steps)])
+        found = read(recipe, [*overrides, "--trainer.max_steps", str(steps)])
         with contextlib.redirect_stderr(io.StringIO()):
             mmm.run.train(found, str(recipe), f"{folder}/run")
     return watch.seconds / len(watch.batches), watch.again / len(watch.batches)
@@ -98,11 +101,11 @@ def main(words: list[str]) -> None:
     parser.add_argument("recipes", nargs="*", type=Path)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--skip", type=int, default=10, help="first steps that are not counted")
-    args = parser.parse_args(words)
+    args, overrides = parser.parse_known_args(words)
     tiny = [ROOT / "recipes/quickstart.yaml", *sorted((ROOT / "recipes").glob("*/*-tiny.yaml"))]
     print(f"{torch.get_num_threads()} threads\n| recipe | run, ms a step | bare, ms | bare / run |\n|---|--:|--:|--:|")
     for recipe in args.recipes or [r for r in tiny if "round2" not in r.name]:
-        run, alone = compared(recipe, args.steps, args.skip)
+        run, alone = compared(recipe, args.steps, args.skip, overrides)
         print(f"| {recipe.stem} | {1000 * run:.0f} | {1000 * alone:.0f} | {alone / run:.0%} |", flush=True)
 
 
