@@ -27,7 +27,8 @@ TRIES, SHORTEST = 5, 0.02
 class Work:
     """Counts the floating-point operations of the products of one step, forward and backward.
 
-    Batches have no padding, so all that is done is needed; the operations a token of one step stand for those of all.
+    Batches have no padding, so nearly all that is done is needed (attention of short records on a CPU has some); the operations
+    a token of one step stand for those of all.
     """
 
     def __init__(self) -> None:

@@ -5,12 +5,15 @@ Shape suffixes: T packed tokens, B segments of one length, n their length, H hea
 Backends, all equal to ``dense_attention`` (the reference, kept for tests) up to rounding:
 - CPU: neighbouring segments of one length run as one dense batch, in float32 or float64 through the library's scaled dot
   product, in bfloat16 through four batched products with their own backward (the library's is several times slower there).
+  There, short segments of different lengths are one batch, too, padded to the longest: less is lost than by many small calls.
 - CUDA: the library's variable-length kernel; where a rule, a bias or a dtype does not fit it, the batches of one length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,6 +27,7 @@ from .rotary import rotate
 
 _PRODUCTS_UP_TO = 1024  # tokens a segment: longer ones would keep too large a matrix of probabilities
 _CACHED = 2**19  # scores a thread works on at once: 1 MiB in bfloat16
+_PADDED = 2**17  # scores of all heads that are rather computed in vain than that a segment is called for alone
 
 
 def dense_attention(
@@ -55,10 +59,15 @@ def attention(
     fits = bias is None and (rule is None or isinstance(rule, Causal))
     if q_THd.is_cuda and q_THd.dtype in (torch.float16, torch.bfloat16) and fits:
         return _varlen(q_THd, k_THd, v_THd, layout, causal=rule is not None)
+    # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor of the whole batch's size.
+    if q_THd.device.type == "cpu" and q_THd.dtype == torch.bfloat16 and rule is None and bias is None:
+        groups = _groups(layout.lengths, q_THd.shape[1])
+        sizes = [group.tokens for group in groups]
+        splits = (x.split(sizes) for x in (q_THd, k_THd, v_THd))
+        return torch.cat([group.attention(*qkv) for group, *qkv in zip(groups, *splits, strict=True)])
     batches = list(runs(layout.lengths))
     sizes = [count * n for _, count, n in batches]
     outs = []
-    # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor of the whole batch's size.
     for i, ((first, count, n), *qkv) in enumerate(zip(batches, *(x.split(sizes) for x in (q_THd, k_THd, v_THd)), strict=True)):
         q, k, v = (x.unflatten(0, (count, n)).transpose(1, 2) for x in qkv)
         causal = isinstance(rule, Causal) and bias is None
@@ -66,7 +75,8 @@ def attention(
         if bias is not None:
             added = bias[i].to(q.dtype)
             mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
-        outs.append(_batch(q, k, v, mask, causal).transpose(1, 2).flatten(0, 1))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        outs.append(out.transpose(1, 2).flatten(0, 1))
     return torch.cat(outs)
 
 
@@ -88,12 +98,67 @@ def _mask(layout: Layout, rule: Rule, segment: int, count: int) -> Tensor:
     return torch.stack([rule.allowed(p, p) for p in parts])[:, None]
 
 
-def _batch(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """Scaled dot product attention of (B, H, n, d)."""
-    plain = mask is None and not causal
-    if plain and q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= _PRODUCTS_UP_TO:
-        return _Products.apply(q, k, v)  # type: ignore[no-any-return, no-untyped-call]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+@dataclass(frozen=True)
+class _Group:
+    """Neighbouring segments that are attended to as one dense batch.
+
+    Args:
+        lengths: of the segments. longest: n.
+        place_T: where each token lies among the B x n of the batch; None where all segments are as long, and it is in order.
+        pad_Bn: what is no token.
+    """
+
+    lengths: tuple[int, ...]
+    longest: int
+    place_T: Tensor | None
+    pad_Bn: Tensor | None
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...]) -> _Group:
+        longest = max(lengths)
+        if min(lengths) == longest:
+            return cls(lengths, longest, None, None)
+        pad_Bn = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
+        return cls(lengths, longest, (~pad_Bn).flatten().nonzero()[:, 0], pad_Bn)
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
+
+    def attention(self, q_THd: Tensor, k_THd: Tensor, v_THd: Tensor) -> Tensor:
+        """out_THd."""
+        if self.longest <= _PRODUCTS_UP_TO:
+            return _Products.apply(q_THd, k_THd, v_THd, self)  # type: ignore[no-any-return, no-untyped-call]
+        q, k, v = (self.laid(x) for x in (q_THd, k_THd, v_THd))
+        mask = None if self.pad_Bn is None else ~self.pad_Bn[:, None, None]
+        return self.packed(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+
+    def laid(self, x_THd: Tensor) -> Tensor:
+        """x_BHnd, contiguous, zeros where no token is."""
+        if self.place_T is not None:
+            x_THd = x_THd.new_zeros(self.pad_Bn.numel(), *x_THd.shape[1:]).index_copy_(0, self.place_T, x_THd)  # type: ignore[union-attr]
+        return x_THd.unflatten(0, (len(self.lengths), self.longest)).transpose(1, 2).contiguous()
+
+    def packed(self, x_BHnd: Tensor) -> Tensor:
+        """x_THd."""
+        x_THd = x_BHnd.transpose(1, 2).flatten(0, 1)
+        return x_THd if self.place_T is None else x_THd[self.place_T]
+
+
+@lru_cache(maxsize=64)
+def _groups(lengths: tuple[int, ...], heads: int) -> tuple[_Group, ...]:
+    """Segments that are neighbours, together as long as the scores that padding adds stay below ``_PADDED`` a segment."""
+    found: list[_Group] = []
+    group: list[int] = []
+    longest = squares = 0
+    for n in filter(None, lengths):
+        padded = (len(group) + 1) * max(longest, n) ** 2 - squares - n * n
+        if heads * padded > _PADDED * len(group):  # a first one adds none
+            found.append(_Group.of(tuple(group)))
+            group, longest, squares = [], 0, 0
+        group.append(n)
+        longest, squares = max(longest, n), squares + n * n
+    return (*found, _Group.of(tuple(group)))
 
 
 class _Products(torch.autograd.Function):
@@ -104,39 +169,43 @@ class _Products(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        ctx.scale = q.shape[-1] ** -0.5
+    def forward(ctx: Any, q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, group: _Group) -> Tensor:
+        ctx.scale, ctx.group = q_THd.shape[-1] ** -0.5, group
         # Laid out once: each product would copy what is strided, forward and again backward.
-        q, k, v = (q * ctx.scale).contiguous(), k.contiguous(), v.contiguous()
+        q, k, v = group.laid(q_THd * ctx.scale), group.laid(k_THd), group.laid(v_THd)
+        pad = None if group.pad_Bn is None else group.pad_Bn[:, None, None].expand(-1, q.shape[1], -1, -1)
         steps = _steps(q)
         if len(steps) == 1:
-            p = _softmax(q @ k.mT)
+            p = _softmax(q @ k.mT, pad)
             out = p @ v
         else:
             p, out = q.new_empty(*q.shape[:3], q.shape[2]), torch.empty_like(v)
             q_, k_, v_, p_, out_ = (x.flatten(0, 1) for x in (q, k, v, p, out))
+            pad_ = None if pad is None else pad.flatten(0, 1)
             for some in steps:
-                p_[some] = _softmax(q_[some] @ k_[some].mT)
+                p_[some] = _softmax(q_[some] @ k_[some].mT, None if pad_ is None else pad_[some])
                 torch.bmm(p_[some], v_[some], out=out_[some])
         ctx.save_for_backward(q, k, v, p)
-        return out
+        return group.packed(out)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, p = ctx.saved_tensors
-        grad, steps = grads[0].contiguous(), _steps(q)
+        group: _Group = ctx.group
+        grad, steps = group.laid(grads[0]), _steps(q)
         if len(steps) == 1:
             grad_s = _softmax_backward(grad @ v.mT, p)
-            return (grad_s @ k) * ctx.scale, grad_s.mT @ q, p.mT @ grad
-        made = tuple(torch.empty_like(x) for x in (q, k, v))
-        q_, k_, v_, p_, grad_, grad_q, grad_k, grad_v = (x.flatten(0, 1) for x in (q, k, v, p, grad, *made))
-        for some in steps:
-            grad_s = _softmax_backward(grad_[some] @ v_[some].mT, p_[some])
-            torch.bmm(grad_s, k_[some], out=grad_q[some])
-            torch.bmm(grad_s.mT, q_[some], out=grad_k[some])
-            torch.bmm(p_[some].mT, grad_[some], out=grad_v[some])
-        grad_q *= ctx.scale
-        return made
+            made = grad_s @ k, grad_s.mT @ q, p.mT @ grad
+        else:
+            made = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+            q_, k_, v_, p_, grad_, grad_q, grad_k, grad_v = (x.flatten(0, 1) for x in (q, k, v, p, grad, *made))
+            for some in steps:
+                grad_s = _softmax_backward(grad_[some] @ v_[some].mT, p_[some])
+                torch.bmm(grad_s, k_[some], out=grad_q[some])
+                torch.bmm(grad_s.mT, q_[some], out=grad_k[some])
+                torch.bmm(p_[some].mT, grad_[some], out=grad_v[some])
+        grad_q, grad_k, grad_v = (group.packed(x) for x in made)
+        return grad_q * ctx.scale, grad_k, grad_v, None
 
 
 def _steps(q: Tensor) -> list[slice]:
@@ -146,8 +215,10 @@ def _steps(q: Tensor) -> list[slice]:
     return [slice(first, first + step) for first in range(0, heads, step)]
 
 
-def _softmax(scores: Tensor) -> Tensor:
-    """In float32, which on a CPU is twice as fast as in bfloat16."""
+def _softmax(scores: Tensor, pad: Tensor | None) -> Tensor:
+    """In float32, which on a CPU is twice as fast as in bfloat16. Nothing at the keys that are padding."""
+    if pad is not None:
+        scores.masked_fill_(pad, -torch.inf)
     return torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmm.core.rule import Causal, Window, compose
 from mmm.core.tokens import Piece, Sample, pack
-from mmm.nn.attention import Attention, _Products, attention, dense_attention
+from mmm.nn.attention import _PADDED, Attention, _Group, _groups, _Products, attention, dense_attention
 from mmm.testing import near, toys
 
 TOKENIZERS = {"ids": toys()["ids"].tokenizer}
@@ -57,13 +57,45 @@ def test_bfloat16_stays_within_its_rounding(rule):
     assert all(near(a.float(), b.float(), 0.05) for a, b in zip(grads, references, strict=True))
 
 
+@pytest.mark.parametrize("lengths", [(4, 4), (2, 4, 3), (1, 4)])
 @pytest.mark.parametrize("cached", [2**19, 16, 48, 1])
-def test_gradients_of_the_products(monkeypatch, cached):
-    """All heads at once, one at a time, three at a time, and one that does not fit."""
+def test_gradients_of_the_products(monkeypatch, cached, lengths):
+    """All heads at once, one at a time, three at a time, and one that does not fit; with padding and without."""
     monkeypatch.setattr("mmm.nn.attention._CACHED", cached)
-    q, k, v = (torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    assert torch.autograd.gradcheck(_Products.apply, (q, k, v))
-    assert near(_Products.apply(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v), 1e-12)
+    q, k, v = (torch.randn(sum(lengths), 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    group = _Group.of(lengths)
+    assert (group.pad_Bn is None) == (lengths == (4, 4))
+    assert torch.autograd.gradcheck(lambda *qkv: _Products.apply(*qkv, group), (q, k, v))
+    assert near(_Products.apply(q, k, v, group), dense_attention(q, k, v, layout([*lengths])), 1e-12)
+
+
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=30).filter(any), st.integers(1, 20))
+def test_groups_are_neighbours_and_add_little(lengths, heads):
+    groups = _groups(tuple(lengths), heads)
+    assert [n for group in groups for n in group.lengths] == [n for n in lengths if n]
+    for group in groups:
+        padded = len(group.lengths) * group.longest**2 - sum(n * n for n in group.lengths)
+        assert heads * padded <= _PADDED * (len(group.lengths) - 1)
+        assert group.longest == max(group.lengths)
+
+
+@pytest.mark.parametrize("up_to", [1024, 10])
+def test_padding_changes_nothing(monkeypatch, up_to):
+    """Ragged segments in one group, in the products and beyond their length, against the reference."""
+    monkeypatch.setattr("mmm.nn.attention._PRODUCTS_UP_TO", up_to)
+    where = layout([5, 17, 9, 0, 30])
+    assert len(_groups(where.lengths, 2)) == 1
+    q, k, v = states(len(where), torch.bfloat16)
+    exact = dense_attention(q.float(), k.float(), v.float(), where, None)
+    ours = attention(q, k, v, where)
+    assert near(ours.float(), exact, 0.02)
+    one = torch.cat(
+        [attention(*(x[a : a + n] for x in (q, k, v)), layout([n])) for a, n in ((0, 5), (5, 17), (22, 9), (31, 30))]
+    )
+    assert near(ours.float(), one.float(), 0.01)
+    grads = torch.autograd.grad(ours.float().square().sum(), (q, k, v))
+    references = torch.autograd.grad(exact.square().sum(), (q, k, v))
+    assert all(near(a.float(), b.float(), 0.05) for a, b in zip(grads, references, strict=True))
 
 
 def test_no_token_is_attended_by_none():
