@@ -81,7 +81,7 @@ def tiny_recipe(case: Case, found: Samples, targets: Any, folder: Path, longest:
             "validation": 0.3,
             "validation_records": 16,
         },
-        "trainer": {"max_steps": STEPS, "accelerator": "cpu"},
+        "trainer": {"max_steps": STEPS, "accelerator": "cpu", "precision": "32-true"},
     }
     path = folder / "tiny.yaml"
     path.write_text(dump(values), encoding="utf-8")
