@@ -118,8 +118,9 @@ class _Group:
         longest = max(lengths)
         if min(lengths) == longest:
             return cls(lengths, longest, None, None)
-        pad_Bn = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
-        return cls(lengths, longest, (~pad_Bn).flatten().nonzero()[:, 0], pad_Bn)
+        with torch.inference_mode(False), torch.device("cpu"):  # it is kept, and may be met again in training
+            pad_Bn = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
+            return cls(lengths, longest, (~pad_Bn).flatten().nonzero()[:, 0], pad_Bn)
 
     @property
     def tokens(self) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -272,7 +271,6 @@ def test_a_run_is_equal_to_the_last_bit(home, monkeypatch):
 
 
 def test_what_is_read_is_said(home, large, caplog):
-    random.seed(0)
     with caplog.at_level("INFO", "mmm"):
         steps(read(write(home / "files", ["protein"])), 1)
     assert "are read once" in caplog.text

@@ -98,6 +98,18 @@ def test_padding_changes_nothing(monkeypatch, up_to):
     assert all(near(a.float(), b.float(), 0.05) for a, b in zip(grads, references, strict=True))
 
 
+@pytest.mark.parametrize("up_to", [1024, 10])
+def test_lengths_that_were_met_without_gradients_can_be_learned(monkeypatch, up_to):
+    monkeypatch.setattr("mmm.nn.attention._PRODUCTS_UP_TO", up_to)
+    _groups.cache_clear()
+    where = layout([5, 17, 9, 30])
+    q, k, v = states(len(where), torch.bfloat16)
+    with torch.inference_mode(), torch.device("meta"):
+        attention(q, k, v, where)
+    grads = torch.autograd.grad(attention(q, k, v, where).float().sum(), (q, k, v))
+    assert all(bool(grad.isfinite().all()) for grad in grads)
+
+
 def test_no_token_is_attended_by_none():
     where = layout([0])
     q, k, v = states(0)

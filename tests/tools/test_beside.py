@@ -64,3 +64,11 @@ def test_a_size_is_both_sides_size():
 def test_what_is_not_right_is_told():
     assert gpu.Agreement(0.0, 0.0, 0.0).holds
     assert not gpu.Agreement(0.0, 0.0, 0.01).holds
+
+
+@pytest.mark.parametrize(
+    ("make", "option"), [(joint.joint, "optimizer"), (embedding.text, "compiled"), (embedding.bert, "compiled")]
+)
+def test_what_is_not_heeded_is_refused(make, option):
+    with pytest.raises(ValueError, match=option):
+        make(**{option: "loop"})

@@ -123,7 +123,6 @@ def test_heads_of_four_modalities_stay_within_the_limit(built):
 @pytest.mark.slow
 def test_a_run(tmp_path):
     recipe = values(write(tmp_path / "files"), steps=12)
-    recipe["trainer"]["precision"] = "32-true"
     path = save(tmp_path / "tiny.yaml", recipe)
     assert mmm("run", path, "--run_dir", tmp_path / "plain").status == 0
     done = mmm("run", path, "--run_dir", tmp_path / "compiled", "--trainer.compile", "true")

@@ -21,9 +21,10 @@ from .referee import Peer, Workload, autocast
 
 
 def ours(
-    work: Workload, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **_: Any
+    work: Workload, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **options: Any
 ) -> peers.Case:
     """hidden_TD of each batch of a workload."""
+    _check(options)
     theirs = Peer.of(work.peer, seed, n_batches, batch)
     torch.manual_seed(seed)
     training = work.make().eval()
@@ -39,9 +40,10 @@ def ours(
 
 
 def library(
-    name: str, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **_: Any
+    name: str, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **options: Any
 ) -> peers.Case:
     """The same of a peer of transformers, without its head."""
+    _check(options)
     theirs = Peer.of(name, seed, n_batches, batch)
     body = theirs.model.base_model.eval()
     turn = itertools.cycle(theirs.batches)
@@ -52,6 +54,15 @@ def library(
             return body(input_ids=look.ids, attention_mask=look.attention).last_hidden_state  # type: ignore[no-any-return]
 
     return _case(name, body, infer, theirs, n_batches)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Raises ValueError for what embedding knows nothing of."""
+    unknown = {
+        name: value for name, value in options.items() if (name, value) not in (("compiled", False), ("optimizer", "fused"))
+    }
+    if unknown:
+        raise ValueError(f"embeddings are made as they are, without {', '.join(f'{n}={v!r}' for n, v in unknown.items())}")
 
 
 def _case(name: str, model: Any, infer: Any, theirs: Peer, n_batches: int) -> peers.Case:

@@ -37,6 +37,7 @@ from .referee import (
     Peer,
     Shown,
     calls,
+    check_fused,
     heard,
     ids,
     pictures,
@@ -121,7 +122,8 @@ def model() -> Training:
 def joint(
     seed: int = 0, n_batches: int = 2, dtype: str = "bf16", compiled: bool = False, optimizer: str = "fused"
 ) -> peers.Case:
-    """The same batches, packed into one."""
+    """The same batches, packed into one. Raises ValueError for another optimiser."""
+    check_fused(optimizer)
     found = _peers(seed, n_batches)
     torch.manual_seed(seed)
     training = model()

@@ -179,8 +179,7 @@ class Workload:
         batch: int | None = None,
     ) -> peers.Case:
         """See the peers. ``compiled``: encoder, decoder and heads."""
-        if optimizer != "fused":
-            raise ValueError(f"optimizer {optimizer!r}: ours is always fused")
+        check_fused(optimizer)
         theirs = Peer.of(self.peer, seed, n_batches, batch)
         torch.manual_seed(seed)
         training = self.make()
@@ -188,6 +187,12 @@ class Workload:
         useful, samples, flops = (total / n_batches for total in (theirs.useful, theirs.samples, theirs.flops))
         step, infer = calls(training, looks, dtype, compiled)
         return peers.Case(f"mmm, as {self.peer}", training.model, step, infer, useful, samples, flops, useful, n_batches)
+
+
+def check_fused(optimizer: str) -> None:
+    """Raises ValueError for another optimiser."""
+    if optimizer != "fused":
+        raise ValueError(f"optimizer {optimizer!r}: ours is always fused")
 
 
 def autocast(dtype: str, device: str = "cpu") -> torch.autocast:
