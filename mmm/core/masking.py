@@ -32,7 +32,9 @@ def hide(rank_T: Tensor, layout: Layout, rate_S: Tensor) -> Tensor:
         return torch.zeros(0, dtype=torch.bool)
     group_T = layout.segment_T * (int(layout.modality_T.max()) + 1) + layout.modality_T
     # Units of one piece are neighbours unless pieces of two modalities are interleaved; number them by first appearance.
-    _, unit_T = torch.unique_consecutive(torch.stack([group_T, layout.unit_T]), dim=1, return_inverse=True)
+    new_T = torch.ones(tokens, dtype=torch.bool)
+    new_T[1:] = (group_T[1:] != group_T[:-1]) | (layout.unit_T[1:] != layout.unit_T[:-1])
+    unit_T = new_T.cumsum(0) - 1
     units = int(unit_T[-1]) + 1
     size_U = torch.bincount(unit_T, minlength=units)
     first_U = size_U.cumsum(0) - size_U

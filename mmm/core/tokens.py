@@ -43,12 +43,7 @@ class Piece:
     @cached_property
     def position_NC(self) -> Tensor:
         """(N, 3): one coordinate fills all three; two are put behind a 0."""
-        position = self.positions.float()
-        if position.ndim == 1:
-            return position[:, None].expand(-1, COORDINATES)
-        if position.shape[1] == 1:
-            return position.expand(-1, COORDINATES)
-        return torch.nn.functional.pad(position, (COORDINATES - position.shape[1], 0))
+        return _in_three(self.positions)
 
 
 @dataclass(frozen=True)
@@ -149,6 +144,16 @@ class Tokens:
         return moved
 
 
+def _in_three(positions: Tensor) -> Tensor:
+    """position_NC of (N,) or (N, c) coordinates."""
+    position = positions.float()
+    if position.ndim == 1:
+        position = position[:, None]
+    if position.shape[1] == 1:
+        return position.expand(-1, COORDINATES)
+    return torch.nn.functional.pad(position, (COORDINATES - position.shape[1], 0))
+
+
 def pack(samples: Sequence[Sample], tokenizers: Mapping[str, Tokenizer]) -> Tokens:
     """Pack tokenised records, one segment a record, one piece after the other in the order of ``tokenizers``.
 
@@ -162,7 +167,8 @@ def pack(samples: Sequence[Sample], tokenizers: Mapping[str, Tokenizer]) -> Toke
     samples = [samples[i] for i in order]
     content: dict[str, list[Tensor]] = {n: [] for n in names}
     runs: dict[str, list[Run]] = {n: [] for n in names}
-    modality, position, unit, maskable, lengths = [], [], [], [], []
+    positions: dict[str, list[Tensor]] = {n: [] for n in names}
+    modality, sizes, unit, maskable, lengths = [], [], [], [], []
     units = 0
     for s, sample in enumerate(samples):
         length = 0
@@ -173,18 +179,23 @@ def pack(samples: Sequence[Sample], tokenizers: Mapping[str, Tokenizer]) -> Toke
             n = len(piece)
             content[name].append(piece.content)
             runs[name].append(Run(s, piece.content.shape[0], n))
-            modality.append(torch.full((n,), i))
-            position.append(piece.position_NC)
-            own = torch.arange(n) if piece.units is None else piece.units
-            unit.append(own + units)
-            units += int(own[-1]) + 1
+            positions[name].append(piece.positions)
+            modality.append(i)
+            sizes.append(n)
+            unit.append(torch.arange(units, units + n) if piece.units is None else piece.units + units)
+            units += n if piece.units is None else int(piece.units[-1]) + 1
             maskable.append(torch.ones(n, dtype=torch.bool) if piece.maskable is None else piece.maskable)
             length += n
         lengths.append(length)
     none = torch.zeros(0, dtype=torch.int64)
+    modality_T = torch.repeat_interleave(torch.tensor([*modality, 0]), torch.tensor([*sizes, 0]))
+    position_TC = torch.zeros(len(modality_T), COORDINATES)
+    for i, name in enumerate(names):
+        if positions[name]:
+            position_TC[modality_T == i] = _in_three(torch.cat(positions[name]))
     layout = Layout(
-        modality_T=torch.cat([none, *modality]),
-        position_TC=torch.cat([torch.zeros(0, COORDINATES), *position]),
+        modality_T=modality_T,
+        position_TC=position_TC,
         segment_T=lengths_to_segments(lengths),
         unit_T=torch.cat([none, *unit]),
         maskable_T=torch.cat([none.bool(), *maskable]),

@@ -32,7 +32,7 @@ class Packer:
     """
 
     def __init__(self, tokenizers: Mapping[str, Tokenizer], seed: int):
-        self.tokenizers, self.seed = tokenizers, seed
+        self.tokenizers, self.draw = tokenizers, Draw(seed).stream("tokenize")
 
     def __call__(self, examples: Sequence[Example], epochs: Sequence[int]) -> Tokens:
         """Records of these epochs, packed. A pair makes two segments of one group: part 0 and part 1 of it."""
@@ -54,7 +54,7 @@ class Packer:
             BadRecord: naming the file and the record, whatever the tokenizer ran into.
         """
         sample = sample_of(example)
-        draw = None if epoch == VALIDATION_EPOCH else Draw(self.seed).stream("tokenize").at(sample, epoch)
+        draw = None if epoch == VALIDATION_EPOCH else self.draw.at(sample, epoch)
         pieces = {}
         for name, record in example.items():
             try:

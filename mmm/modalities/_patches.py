@@ -23,7 +23,7 @@ from mmm.core.draw import Draw
 from mmm.core.errors import BadRecord
 from mmm.core.modality import Record, Tokenizer
 from mmm.core.tokens import Piece
-from mmm.modalities._pixels import MAX_PIXELS, archive, as_tensor, digest, header, jpeg, opened, plain, rows, where
+from mmm.modalities._pixels import MAX_PIXELS, archive, as_tensor, digest, header, jpeg, opened, plain, rows, stored, where
 from mmm.modalities._processor import Processor, as_given
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class ImageTokenizer(Tokenizer):
         """mean and std, (C, 1, 1)."""
         if self.mean is None or self.std is None:
             raise ValueError("Image has no mean and std yet: call fit(records) or restore(assets) first")
-        return torch.tensor(self.mean)[:, None, None], torch.tensor(self.std)[:, None, None]
+        return _channels(tuple(self.mean)), _channels(tuple(self.std))
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         mean, std = self._statistics()
@@ -202,19 +202,23 @@ class ImageTokenizer(Tokenizer):
 
     def _pixels(self, raw: Any, draw: Draw | None) -> Tensor:
         """(C, H, W) in 0..1, cropped."""
+        draw = draw.stream("augment") if draw is not None and self.augment else None
         with _named(raw):
+            if draw is None and self.side is not None:
+                array = stored(raw, self.side, self.channels)
+                if array is not None:
+                    return as_tensor(array) / 255
             image = plain(opened(raw), "L" if self.channels == 1 else "RGB")
             width, height = image.size
             if self.side is None and min(width, height) < self.patch:
                 raise ValueError(f"{width} x {height} pixels are less than one patch of {self.patch}")
             if self.side is not None and self.side**2 * max(width, height) / min(width, height) > MAX_PIXELS:
                 raise ValueError(f"{width} x {height} pixels are too narrow to be resized to {self.side} on the shorter side")
-        draw = draw.stream("augment") if draw is not None and self.augment else None
         if self.side is None:
             return self._whole_patches(image, draw)
         if draw is None:
             as_it_is = image.size == (self.side, self.side)
-            pixels: Tensor = as_tensor(image) if as_it_is else self._steady(image)
+            pixels: Tensor = as_tensor(np.array(image)) if as_it_is else self._steady(image)
         else:
             with _seeded(draw.seed()):
                 pixels = self._augmented(image)
@@ -223,7 +227,7 @@ class ImageTokenizer(Tokenizer):
     def _whole_patches(self, image: PIL.Image.Image, draw: Draw | None) -> Tensor:
         width, height = (side - side % self.patch for side in image.size)
         left, top = (image.width - width) // 2, (image.height - height) // 2
-        pixels = as_tensor(image.crop((left, top, left + width, top + height))) / 255
+        pixels = as_tensor(np.array(image.crop((left, top, left + width, top + height)))) / 255
         return pixels.flip(2) if draw is not None and draw.uniform() < self.flip else pixels
 
     @cached_property
@@ -267,6 +271,12 @@ def _seeded(seed: int) -> Iterator[None]:
     finally:
         random.setstate(before)
         generator.set_state(before_torch)
+
+
+@lru_cache(maxsize=16)
+def _channels(values: tuple[float, ...]) -> Tensor:
+    """(C, 1, 1)."""
+    return torch.tensor(values)[:, None, None]
 
 
 @lru_cache(maxsize=256)

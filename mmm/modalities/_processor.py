@@ -137,7 +137,7 @@ class OfTimm:
 def as_given(raw: Any, channels: int) -> Tensor:
     """(C, H, W) without any processing: floats as they are, 8-bit pixels in 0..1."""
     image = picture(raw, channels, ranged=False)
-    pixels = torch.from_numpy(image) if isinstance(image, np.ndarray) else as_tensor(image)
+    pixels = torch.from_numpy(image) if isinstance(image, np.ndarray) else as_tensor(np.array(image))
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 

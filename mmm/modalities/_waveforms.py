@@ -1,6 +1,6 @@
 """Waveforms in files and in memory, one channel at one rate: what every reader of sound shares.
 
-Shape suffixes: L samples.
+Shape suffixes: L samples, C channels.
 """
 
 from __future__ import annotations
@@ -187,4 +187,5 @@ def _decoded(file: soundfile.SoundFile, path: Any, crop: slice) -> Tensor:
     if len(wave) < frames:
         decoded = crop.start + len(wave)
         raise BadRecord(path, None, f"is truncated: {file.frames} samples by its header, {decoded} could be decoded")
-    return torch.from_numpy(wave).mean(1)
+    wave_LC = torch.from_numpy(wave)
+    return wave_LC[:, 0] if file.channels == 1 else wave_LC.mean(1)

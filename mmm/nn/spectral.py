@@ -73,7 +73,8 @@ class LogMel:
         wave_BL = torch.nn.functional.pad(wave_BL[:, None, : frames * self.hop], (left, right), mode="reflect")[:, 0]
         hann = torch.hann_window(self.window, device=wave_BL.device)
         spectrum = torch.stft(wave_BL, self.window, self.hop, window=hann, center=False, return_complex=True)
-        energy_BFM = spectrum.abs().square().mT @ _filterbank(self.rate, self.window, self.mels).to(wave_BL.device)
+        power = spectrum.real.square() + spectrum.imag.square()  # the absolute value would take a root first
+        energy_BFM = power.mT @ _filterbank(self.rate, self.window, self.mels).to(wave_BL.device)
         energy_BFM = energy_BFM.clamp(min=FLOOR).log()
         return energy_BFM if sample_L.ndim == 2 else energy_BFM[0]
 
