@@ -126,6 +126,15 @@ class _Group:
     def tokens(self) -> int:
         return sum(self.lengths)
 
+    def hide_padding(self, scores: Tensor, some: slice, heads: int) -> None:
+        """No attention to what is no token, in place. ``scores`` (., n, n) of ``some`` of all heads of all segments."""
+        if self.pad_Bn is None:
+            return
+        shortest = min(self.lengths[some.start // heads : (some.stop - 1) // heads + 1])
+        pad_Bn = self.pad_Bn[:, shortest:]
+        pad = pad_Bn[:, None].expand(-1, heads, -1).flatten(0, 1)[some]
+        scores[..., shortest:].masked_fill_(pad[:, None], -torch.inf)
+
     def attention(self, q_THd: Tensor, k_THd: Tensor, v_THd: Tensor) -> Tensor:
         """out_THd."""
         if self.longest <= _PRODUCTS_UP_TO:
@@ -165,8 +174,8 @@ def _groups(lengths: tuple[int, ...], heads: int) -> tuple[_Group, ...]:
 class _Products(torch.autograd.Function):
     """softmax(q k' / sqrt(d)) v as batched products that keep the probabilities for the backward pass.
 
-    Where all scores do not fit into the cache, some heads at a time, so that each matrix stays there from one operation to
-    the next.
+    As many heads at a time as have scores that fit into the cache, so that each matrix stays there from one operation to the
+    next; without gradients, one such matrix serves them all.
     """
 
     @staticmethod
@@ -174,37 +183,36 @@ class _Products(torch.autograd.Function):
         ctx.scale, ctx.group = q_THd.shape[-1] ** -0.5, group
         # Laid out once: each product would copy what is strided, forward and again backward.
         q, k, v = group.laid(q_THd * ctx.scale), group.laid(k_THd), group.laid(v_THd)
-        pad = None if group.pad_Bn is None else group.pad_Bn[:, None, None].expand(-1, q.shape[1], -1, -1)
-        steps = _steps(q)
-        if len(steps) == 1:
-            p = _softmax(q @ k.mT, pad)
-            out = p @ v
-        else:
-            p, out = q.new_empty(*q.shape[:3], q.shape[2]), torch.empty_like(v)
-            q_, k_, v_, p_, out_ = (x.flatten(0, 1) for x in (q, k, v, p, out))
-            pad_ = None if pad is None else pad.flatten(0, 1)
-            for some in steps:
-                p_[some] = _softmax(q_[some] @ k_[some].mT, None if pad_ is None else pad_[some])
-                torch.bmm(p_[some], v_[some], out=out_[some])
-        ctx.save_for_backward(q, k, v, p)
+        (heads, n), steps = q.shape[1:3], _steps(q)
+        out = torch.empty_like(v)
+        q_, k_, v_, out_ = (x.flatten(0, 1) for x in (q, k, v, out))
+        scores = q.new_empty(steps[0].stop, n, n)
+        # In float32, which on a CPU is twice as fast as in bfloat16.
+        exact = torch.empty_like(scores, dtype=torch.promote_types(q.dtype, torch.float32))
+        p_ = q.new_empty(len(q_), n, n) if any(ctx.needs_input_grad) else None
+        for some in steps:
+            size = some.stop - some.start
+            group.hide_padding(torch.bmm(q_[some], k_[some].mT, out=scores[:size]), some, heads)
+            torch.softmax(scores[:size], -1, dtype=exact.dtype, out=exact[:size])
+            p = (scores[:size] if p_ is None else p_[some]).copy_(exact[:size])
+            torch.bmm(p, v_[some], out=out_[some])
+        ctx.save_for_backward(q, k, v, p_)
         return group.packed(out)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, p = ctx.saved_tensors
+        q, k, v, p_ = ctx.saved_tensors
         group: _Group = ctx.group
-        grad, steps = group.laid(grads[0]), _steps(q)
-        if len(steps) == 1:
-            grad_s = _softmax_backward(grad @ v.mT, p)
-            made = grad_s @ k, grad_s.mT @ q, p.mT @ grad
-        else:
-            made = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-            q_, k_, v_, p_, grad_, grad_q, grad_k, grad_v = (x.flatten(0, 1) for x in (q, k, v, p, grad, *made))
-            for some in steps:
-                grad_s = _softmax_backward(grad_[some] @ v_[some].mT, p_[some])
-                torch.bmm(grad_s, k_[some], out=grad_q[some])
-                torch.bmm(grad_s.mT, q_[some], out=grad_k[some])
-                torch.bmm(p_[some].mT, grad_[some], out=grad_v[some])
+        grad, steps, n = group.laid(grads[0]), _steps(q), q.shape[2]
+        made = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        q_, k_, v_, grad_, grad_q, grad_k, grad_v = (x.flatten(0, 1) for x in (q, k, v, grad, *made))
+        grad_s = q.new_empty(steps[0].stop, n, n)
+        for some in steps:
+            g = torch.bmm(grad_[some], v_[some].mT, out=grad_s[: some.stop - some.start])
+            torch.ops.aten._softmax_backward_data.out(g, p_[some], -1, q.dtype, grad_input=g)
+            torch.bmm(g, k_[some], out=grad_q[some])
+            torch.bmm(g.mT, q_[some], out=grad_k[some])
+            torch.bmm(p_[some].mT, grad_[some], out=grad_v[some])
         grad_q, grad_k, grad_v = (group.packed(x) for x in made)
         return grad_q * ctx.scale, grad_k, grad_v, None
 
@@ -213,18 +221,7 @@ def _steps(q: Tensor) -> list[slice]:
     """Heads (of all segments) whose scores fit into the cache together."""
     heads, n = q.shape[0] * q.shape[1], q.shape[2]
     step = max(1, _CACHED * torch.get_num_threads() // n**2)
-    return [slice(first, first + step) for first in range(0, heads, step)]
-
-
-def _softmax(scores: Tensor, pad: Tensor | None) -> Tensor:
-    """In float32, which on a CPU is twice as fast as in bfloat16. Nothing at the keys that are padding."""
-    if pad is not None:
-        scores.masked_fill_(pad, -torch.inf)
-    return torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
-
-
-def _softmax_backward(grad_p: Tensor, p: Tensor) -> Tensor:
-    return torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)  # type: ignore[no-any-return]
+    return [slice(first, min(heads, first + step)) for first in range(0, heads, step)]
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool) -> Tensor:
