@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .core.draw import Draw
 from .core.errors import did_you_mean
 from .core.modality import Tokenizer
+from .core.sampler import Sampler
 from .core.tokens import Piece, Sample, pack
 from .core.training import Training
 from .core.view import View
@@ -57,6 +59,41 @@ class Loaded(Training):
             logits_TV = self.model.heads[self.head_of(name)](self.model(view))
             found |= dict(zip(numbers, logits_TV.split(list(view.layout_K.lengths)), strict=True))
         return [found[i] for i in range(len(found))]
+
+    def fill(
+        self, records: Sequence[Any], modality: str | None = None, sampler: Sampler | None = None, seed: int = 0
+    ) -> list[Any]:
+        """Each record with ids in the place of its masks ("a [MASK] b"), as the tokenizer writes it down.
+
+        Args:
+            records, modality: see ``hidden``. sampler: in which order, and how ids are drawn; by default the likeliest, the
+                surest first.
+            seed: of what is drawn; a record's own draws are keyed by its number in the list.
+
+        Raises:
+            ValueError: besides, where records of the modality hold no masks, or no head predicts its ids.
+        """
+        from .samplers.mask_git import MaskGit
+
+        sampler, draw = sampler or MaskGit(temperature=0, choice=0), Draw(seed).stream("fill")
+        found: dict[int, Any] = {}
+        for numbers, name, view in self._views(records, modality):
+            tokens = view.tokens.to("cpu")
+            tokenizer = tokens.tokenizers[name]
+            if tokenizer.mask is None:
+                raise ValueError(f"a record of {name!r} has no way to say that a token is masked; it cannot be filled in")
+            hidden_T = tokens.content[name] == tokenizer.mask
+            tokens = sampler(self.model, tokens, hidden_T, draw, self.drops)
+            pieces = tokens.content[name].split(list(tokens.layout.lengths))
+            found |= {n: tokenizer.detokenize(content_R) for n, content_R in zip(numbers, pieces, strict=True)}
+        return [found[i] for i in range(len(found))]
+
+    @property
+    def drops(self) -> bool:
+        """Whether it was trained on hidden tokens that are left out, not on mask vectors."""
+        from .corruptions.drop import Drop
+
+        return isinstance(getattr(self.objective, "corruption", None), Drop)
 
     def head_of(self, name: str) -> str:
         """The address of the head that answers at a modality's tokens. Raises ValueError where there is none."""

@@ -33,6 +33,7 @@ FAMILIES = (
     "decoders",
     "optimizers",
     "adapters",
+    "samplers",
     "interop",
 )
 

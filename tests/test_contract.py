@@ -12,11 +12,13 @@ from mmm.core.masking import Masking
 from mmm.core.modality import Modality
 from mmm.core.network import Decoder, Encoder
 from mmm.core.objective import Objective
+from mmm.core.sampler import Sampler
 from mmm.core.target import Target
 from mmm.corruptions.mask_vector import MaskVector
 from mmm.decoders.transformer_decoder import TransformerDecoder
 from mmm.masking.uniform import Uniform
 from mmm.objectives.masked_modeling import MaskedModeling
+from mmm.targets.token_ids import TokenIds
 from mmm.testing import (
     batch,
     check_corruption,
@@ -28,9 +30,12 @@ from mmm.testing import (
     check_masking,
     check_modality,
     check_objective,
+    check_sampler,
     check_target,
     found,
     tiny_model,
+    toy_raws,
+    toys,
 )
 
 MODALITIES = found("modalities", Modality)
@@ -41,6 +46,7 @@ ELSEWHERE = ("NoObjective", "Sum")  # asked of and made of others; tasks, too, a
 OBJECTIVES = {n: c for n, c in found("objectives", Objective).items() if c.metric is None and n not in ELSEWHERE}
 ENCODERS = found("encoders", Encoder)
 DECODERS = found("decoders", Decoder)
+SAMPLERS = found("samplers", Sampler)
 VARIANTS = [
     "Text, whole words", "Image, any size", "Image, augmented", "Audio, waveform", "Protein, learned places",
     "Spectrogram, filled up, overlapping",
@@ -225,3 +231,25 @@ def test_networks_learn(encoder, decoder, made, small):
     objective = MaskedModeling(Uniform(0.4), MaskVector(), {"own": first_target(tokens, small)})
     objective.setup(model)
     check_learns(objective, model, tokens)
+
+
+@pytest.mark.parametrize("drops", [False, True], ids=["shown as masks", "left out"])
+@pytest.mark.parametrize("key", ["toys", *MODALITIES, *VARIANTS])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_sampler(sampler, key, drops, made, small):
+    """On every modality of ids, and beside others."""
+    if key == "toys":
+        modalities, tokens = toys(), batch(toys(), toy_raws())
+    else:
+        modality, tokens, _ = made(key)
+        modalities = {"own": modality}
+    name = tokens.names[0]
+    tokenizer = modalities[name].tokenizer
+    if tokenizer.choices is None:
+        return
+    model = tiny_model(modalities, decoder=TransformerDecoder(24, 1, 4) if drops else None)
+    target = TokenIds()
+    target.bind(name, tokenizer)
+    model.make_head("", name, target, "linear")
+    hidden_T = Uniform(0.5).hidden(tokens, 0, Draw(0)) & (tokens.layout.modality_T == 0)
+    check_sampler(part(SAMPLERS[sampler], small), model, tokens, hidden_T, drops)

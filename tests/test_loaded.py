@@ -10,6 +10,7 @@ from tiny import save, values, write
 
 import mmm
 from mmm.run import run
+from mmm.samplers.ancestral import Ancestral
 
 TEXTS = ["mask the token", "a [MASK] row", "of the layout is hidden"]
 
@@ -118,3 +119,23 @@ def test_a_package_is_looked_into_and_not_imported(tmp_path, monkeypatch):
         mmm.load("package:weights_in_a_package/model")
     with pytest.raises(ValueError, match="no package 'nowhere_at_all'"):
         mmm.load("package:nowhere_at_all/model")
+
+
+def test_masks_are_filled_in(model):
+    (text, plain), (protein,) = (
+        model.fill(["a [MASK] row of [MASK]", "the layout"]),
+        model.fill(["MK<mask>AY"], modality="protein"),
+    )
+    assert "[MASK]" not in text
+    assert text.split()[0] == "a"
+    assert plain == "the layout"
+    assert "<mask>" not in protein
+    assert (protein[:2], protein[-2:], len(protein)) == ("MK", "AY", 5)
+    again = model.fill(["a [MASK] row of [MASK]"] * 5, sampler=Ancestral(4), seed=1)
+    assert again == model.fill(["a [MASK] row of [MASK]"] * 5, sampler=Ancestral(4), seed=1)
+    assert len(set(again)) > 1
+
+
+def test_an_image_cannot_say_that_it_is_masked(model):
+    with pytest.raises(ValueError, match="'image' has no way to say that a token is masked"):
+        model.fill([np.zeros((8, 8), np.uint8)])

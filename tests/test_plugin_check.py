@@ -224,6 +224,7 @@ from mmm.core.corruption import Corruption
 from mmm.core.draw import Draw
 from mmm.core.masking import Masking
 from mmm.core.network import Decoder, Encoded, Encoder
+from mmm.core.sampler import Sampler, filled
 from mmm.core.view import View
 from mmm.targets.pixels import Pixels
 
@@ -280,6 +281,25 @@ class Mean(Linear):
 
     def forward(self, x_KD, layout_K, rule=None, time_S=None, want=()):
         return super().forward(x_KD - x_KD.mean(0), layout_K, rule, time_S, want)
+
+
+class AtOnce(Sampler):
+    """All tokens in one step."""
+
+    def __init__(self, temperature: float = 1.0):
+        super().__init__(1, temperature)
+
+    def __call__(self, model, tokens, hidden_T, draw, drops=False):
+        at_N = hidden_T.nonzero()[:, 0]
+        return filled(tokens, at_N, self.guess(model, tokens, hidden_T, at_N, draw, 0, drops).id_N)
+
+
+class Specials(AtOnce):
+    """Puts a special there."""
+
+    def __call__(self, model, tokens, hidden_T, draw, drops=False):
+        at_N = hidden_T.nonzero()[:, 0]
+        return filled(tokens, at_N, torch.zeros(len(at_N), dtype=torch.int64))
 '''
 
 
@@ -292,10 +312,13 @@ def test_parts_that_are_no_modality(tmp_path):
     found = {c["part"]: c for c in json.loads(done.out)["checks"]}
     assert {p: c["ok"] for p, c in found.items()} == {
         "mmm-parts": True, "FromTheEnd": True, "Twice": False, "Halves": True, "Shows": True, "Linear": True, "Mean": False,
+        "AtOnce": True, "Specials": False,
     }  # fmt: skip
     assert "another mask alone than in a batch" in found["Twice"]["failure"]
     assert "predicts patches" in found["Halves"]["note"]
     assert "batch mates leak into it" in found["Mean"]["failure"]
+    assert found["AtOnce"]["note"] == "fills in ids"
+    assert "ids there that stand for no content" in found["Specials"]["failure"]
 
 
 # -- pieces of the kit ---------------------------------------------------------------------------------------------------------

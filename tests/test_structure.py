@@ -32,6 +32,7 @@ FAMILIES = {
     "decoders": "mmm.core.network.Decoder",
     "optimizers": "mmm.core.optimizer.Optimizer",
     "adapters": "mmm.core.adapter.Adapter",
+    "samplers": "mmm.core.sampler.Sampler",
 }
 OTHER_BASE = {"masking/rates.py": "mmm.core.rate.Rate"}
 SEVERAL = {"masking/rates.py"}

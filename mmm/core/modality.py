@@ -57,6 +57,7 @@ class Tokenizer(ABC):
         rowwise: one content row a token. A waveform is not: its front end turns many samples into one token.
         choices: ids a random replacement is drawn from; None where content is not ids.
         size: number of ids; 0 where content is not ids.
+        mask: the id by which a record says itself that a token is hidden; None where it cannot.
         suffixes: endings of the files it reads.
         reading: names of its attributes that decide which records a file holds. Where they are named, and records are strings,
             those of large files are kept on disk, ready to be read; None: they are read anew in every run.
@@ -67,6 +68,7 @@ class Tokenizer(ABC):
     rowwise: bool = True
     choices: Tensor | None = None
     size: int = 0
+    mask: int | None = None
     suffixes: tuple[str, ...] = ()
     reading: tuple[str, ...] | None = None
     measuring: tuple[str, ...] = ()

@@ -63,6 +63,15 @@ class Model(nn.Module):
         self.heads[address] = Head(settings, self.decoder.width, target.size, tied)
         return address
 
+    def id_head(self, name: str) -> str:
+        """The address of the head that answers with the ids of a modality. Raises BadRecipe where there is none."""
+        size = self.modalities[name].tokenizer.size
+        for address, head in self.heads.items():
+            if size and address.split("/")[0] == name and head.size == size:
+                return address
+        heads = ", ".join(self.heads) or "none"
+        raise BadRecipe(f"the model has no head that predicts masked tokens of {name!r}; its heads: {heads}")
+
     def embed(self, view: View) -> Tensor:
         """x_KD of the kept tokens: one gather over what the modalities embedded."""
         embedded = [

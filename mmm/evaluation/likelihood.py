@@ -35,16 +35,9 @@ class MaskedHead:
     """
 
     def __init__(self, frozen: Frozen):
-        from mmm.corruptions.drop import Drop
-
         model, name = frozen.model.model, frozen.modality
-        size = frozen.tokenizer.size
-        addresses = [a for a, head in model.heads.items() if a.split("/")[0] == name and head.size == size]
-        if not size or not addresses:
-            heads = ", ".join(model.heads) or "none"
-            raise BadRecipe(f"the model has no head that predicts masked tokens of {name!r}; its heads: {heads}")
-        self.frozen, self.head = frozen, model.heads[addresses[0]]
-        self.drops = isinstance(getattr(frozen.model.objective, "corruption", None), Drop)
+        self.frozen, self.head = frozen, model.heads[model.id_head(name)]
+        self.drops = frozen.model.drops
 
     def piece(self, record: Any) -> Piece:
         """Its tokens. Raises ValueError where it is longer than the model reads."""

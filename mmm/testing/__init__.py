@@ -13,6 +13,7 @@ file and no GPU.
 """
 
 from .files import check_files, damaged
+from .filling import check_sampler
 from .learning import check_learns, check_objective, check_target
 from .modality import check_modality
 from .nets import check_decoder, check_encoder
@@ -41,6 +42,7 @@ __all__ = [
     "check_plugin",
     "check_positions",
     "check_round_trip",
+    "check_sampler",
     "check_specials",
     "check_target",
     "check_view",

@@ -44,6 +44,7 @@ MEND = {
     "masking": "see Masking",
     "corruption": "see Corruption",
     "encoder": "see Encoder",
+    "sampler": "see Sampler: draw ids with `guess`, keyed by record and place",
     "decoder": "see Decoder",
 }
 """Every check, with where a failure is mended."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from multiprocessing.pool import Pool
 from typing import Any
 
+import torch
+
 from mmm.core.draw import Draw
 from mmm.core.errors import did_you_mean
 from mmm.core.modality import Modality
@@ -19,8 +21,10 @@ from mmm.core.tokens import Tokens
 from mmm.data.packages import Package
 from mmm.masking.uniform import Uniform
 from mmm.plugins import Entry
+from mmm.targets.token_ids import TokenIds
 
 from .cases import BYSTANDER, Samples, model_of, specs
+from .filling import check_sampler
 from .learning import check_objective, check_target
 from .nets import check_decoder, check_encoder
 from .outcome import Outcome, attempt
@@ -47,6 +51,7 @@ def check_part(package: Package, entry: Entry, found: Found, pool: Pool) -> Iter
         "Encoder": _encoder,
         "Decoder": _decoder,
         "Objective": _objective,
+        "Sampler": _sampler,
     }.get(entry.role)
     if check is None:
         yield Outcome(entry.name, "imports", note=f"nothing more is checked of a {entry.role}")
@@ -105,6 +110,21 @@ def _encoder(entry: Entry, spec: dict[str, Any], found: Found, pool: Pool) -> No
 
 def _decoder(entry: Entry, spec: dict[str, Any], found: Found, pool: Pool) -> None:
     check_decoder(_network("decoder", entry, spec))
+
+
+def _sampler(entry: Entry, spec: dict[str, Any], found: Found, pool: Pool) -> str:
+    """On the plugin's own modalities of ids, or on a toy's."""
+    modalities = {**toys(), **{name: copy.deepcopy(m) for name, (m, _) in found.items()}}
+    model, tokens = tiny_model(modalities), _tokens(found)
+    of_ids = [name for name in (*found, "ids") if tokens.tokenizers[name].choices is not None]
+    for name in of_ids:
+        target = TokenIds()
+        target.bind(name, tokens.tokenizers[name])
+        model.make_head("", name, target, "linear")
+    may_T = torch.isin(tokens.layout.modality_T, torch.tensor([tokens.names.index(name) for name in of_ids]))
+    hidden_T = Uniform(0.5).hidden(tokens, 0, Draw(0)) & may_T
+    check_sampler(entry.load()(**spec["init_args"]), model, tokens, hidden_T)
+    return f"fills in {', '.join(of_ids)}"
 
 
 def _network(kind: str, entry: Entry, spec: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""joint.py, embedding.py, gpu.py of tools/bench ask for what their peers do. Runs where peers.py is on PYTHONPATH."""
+"""What of tools/bench is timed beside peers asks for what they do. Runs where peers.py is on PYTHONPATH."""
 
 import importlib
 import sys
@@ -11,6 +11,8 @@ peers = pytest.importorskip("peers", reason="no folder with peers.py, the other 
 sys.path.append(str(Path(__file__).parents[2]))
 joint = importlib.import_module("tools.bench.joint")
 embedding = importlib.import_module("tools.bench.embedding")
+referee = importlib.import_module("tools.bench.referee")
+sampling = importlib.import_module("tools.bench.sampling")
 gpu = importlib.import_module("tools.bench.gpu")
 
 
@@ -41,6 +43,18 @@ def test_embeddings_are_of_the_same_tokens(ours, theirs):
     assert bool(torch.isfinite(got).all())
 
 
+@pytest.mark.parametrize(("ours", "theirs", "mask"), [("text", "bert", 103), ("protein", "esm", 32)])
+def test_samples_are_of_the_same_tokens(ours, theirs, mask):
+    case, peer = (getattr(sampling, name)(n_batches=1, batch=3) for name in (ours, theirs))
+    (got_T,) = [c for c in case.infer().content.values() if len(c)]
+    want_BN = peer.infer()
+    assert len(got_T) == case.useful_tokens == peer.useful_tokens
+    assert not (got_T == mask).any()
+    assert (want_BN == mask).sum() <= 5  # a peer may draw it; it hides nothing any more
+    (look,) = referee.Peer.of({"bert": "bert", "esm": "esm-hf"}[theirs], 0, 1, 3).batches
+    assert torch.equal(want_BN[:, 0], look.ids[:, 0])
+
+
 def test_gpu_script_on_a_cpu(tmp_path, capsys):
     names = ["mae_cifar", "simmim"]
     words = [*names, "--device", "cpu", "--batch", "2", "--steps", "1", "--repeats", "1", "--no-compile"]
@@ -67,7 +81,8 @@ def test_what_is_not_right_is_told():
 
 
 @pytest.mark.parametrize(
-    ("make", "option"), [(joint.joint, "optimizer"), (embedding.text, "compiled"), (embedding.bert, "compiled")]
+    ("make", "option"),
+    [(joint.joint, "optimizer"), (embedding.text, "compiled"), (embedding.bert, "compiled"), (sampling.bert, "compiled")],
 )
 def test_what_is_not_heeded_is_refused(make, option):
     with pytest.raises(ValueError, match=option):

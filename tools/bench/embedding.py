@@ -24,7 +24,7 @@ def ours(
     work: Workload, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **options: Any
 ) -> peers.Case:
     """hidden_TD of each batch of a workload."""
-    _check(options)
+    check(options)
     theirs = Peer.of(work.peer, seed, n_batches, batch)
     torch.manual_seed(seed)
     training = work.make().eval()
@@ -36,14 +36,14 @@ def ours(
         with torch.inference_mode(), autocast(dtype):
             return training.model.encode(next(turn)).x_KD
 
-    return _case(f"mmm, as {work.peer}", training.model, infer, theirs, n_batches)
+    return asked_case(f"mmm, as {work.peer}", training.model, infer, theirs, n_batches)
 
 
 def library(
     name: str, seed: int = 0, n_batches: int = 2, dtype: str = "bf16", batch: int | None = None, **options: Any
 ) -> peers.Case:
     """The same of a peer of transformers, without its head."""
-    _check(options)
+    check(options)
     theirs = Peer.of(name, seed, n_batches, batch)
     body = theirs.model.base_model.eval()
     turn = itertools.cycle(theirs.batches)
@@ -53,19 +53,20 @@ def library(
             look = next(turn)
             return body(input_ids=look.ids, attention_mask=look.attention).last_hidden_state  # type: ignore[no-any-return]
 
-    return _case(name, body, infer, theirs, n_batches)
+    return asked_case(name, body, infer, theirs, n_batches)
 
 
-def _check(options: dict[str, Any]) -> None:
-    """Raises ValueError for what embedding knows nothing of."""
+def check(options: dict[str, Any]) -> None:
+    """Raises ValueError for what a case that is only asked knows nothing of."""
     unknown = {
         name: value for name, value in options.items() if (name, value) not in (("compiled", False), ("optimizer", "fused"))
     }
     if unknown:
-        raise ValueError(f"embeddings are made as they are, without {', '.join(f'{n}={v!r}' for n, v in unknown.items())}")
+        raise ValueError(f"the model is asked as it is, without {', '.join(f'{n}={v!r}' for n, v in unknown.items())}")
 
 
-def _case(name: str, model: Any, infer: Any, theirs: Peer, n_batches: int) -> peers.Case:
+def asked_case(name: str, model: Any, infer: Any, theirs: Peer, n_batches: int) -> peers.Case:
+    """A case that does not learn."""
     useful, samples, flops = (total / n_batches for total in (theirs.useful, theirs.samples, theirs.flops))
     return peers.Case(name, model, infer, infer, useful, samples, flops, useful, n_batches)
 

@@ -1,0 +1,1 @@
+"""One concept a file; found by scanning, never listed here."""
