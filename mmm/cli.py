@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .allocator import keep_memory
+
 USER, DATA = 2, 3
 
 
@@ -183,6 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0 done, 2 the user can mend it, 3 the data are at fault, 130 interrupted."""
     # Where other programs want the cores too, threads that spin while they wait make a step many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if argv is None:  # the process is ours
+        keep_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     args, rest = parser().parse_known_args(words)
     if rest and args.command not in ("run", "grow", "check", "masks", "eval"):
@@ -292,6 +296,8 @@ def _command(args: argparse.Namespace, rest: list[str]) -> int:
 
 def lightning(argv: Sequence[str] | None = None) -> int:
     """The ``lightning`` command: ``run`` is ours; every other word goes to lightning-sdk where that is installed."""
+    if argv is None:
+        keep_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"]:
         return main(words)

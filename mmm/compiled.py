@@ -6,12 +6,17 @@ different in every batch. So the graph of a block knows no length: it is made on
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from .core.errors import BadRecipe
 from .core.head import Head
 from .encoders.transformer import Transformer
 from .nn.attention import Attention
@@ -44,8 +49,20 @@ def compile_parts(model: nn.Module, **options: Any) -> None:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
 
 
+def check_compiler() -> None:
+    """Raises BadRecipe where the compiler that ``torch.compile`` writes for is not there."""
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if shutil.which(shlex.split(compiler)[0]) is None:  # CXX may hold arguments, too
+        raise BadRecipe(
+            f"trainer.compile: true needs a C++ compiler, and {compiler!r} is not found; install it, name another in the "
+            "environment variable CXX, or leave trainer.compile out"
+        )
+
+
 class Compiled(Callback):
     """Compiles a model before it is fitted."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if pl_module.device.type == "cpu":
+            check_compiler()
         compile_parts(pl_module.model)  # type: ignore[arg-type]

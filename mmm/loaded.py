@@ -71,7 +71,7 @@ class Loaded(Training):
             seed: of what is drawn; a record's own draws are keyed by its number in the list.
 
         Raises:
-            ValueError: besides, where records of the modality hold no masks, or no head predicts its ids.
+            ValueError: besides, where records of the modality cannot hold masks, or no head predicts ids that are masked.
         """
         from .samplers.mask_git import MaskGit
 
@@ -93,7 +93,8 @@ class Loaded(Training):
         """Whether it was trained on hidden tokens that are left out, not on mask vectors."""
         from .corruptions.drop import Drop
 
-        return isinstance(getattr(self.objective, "corruption", None), Drop)
+        objectives = [self.objective, *getattr(self.objective, "parts", {}).values()]  # those of a Sum
+        return any(isinstance(getattr(objective, "corruption", None), Drop) for objective in objectives)
 
     def head_of(self, name: str) -> str:
         """The address of the head that answers at a modality's tokens. Raises ValueError where there is none."""

@@ -22,8 +22,8 @@ class Trainer(LightningTrainer):
         float32_matmul_precision: of products of float32 matrices. ``highest``: float32 throughout. ``high`` and ``medium``:
             TF32 on a GPU. On a CPU ``medium`` takes other kernels, which on AMD are faster and as exact; those for AMX
             round to bfloat16. See ``torch.set_float32_matmul_precision``.
-        compile: blocks and heads through ``torch.compile``, see ``mmm/compiled.py``. It costs up to a minute at first: for
-            long runs.
+        compile: blocks and heads through ``torch.compile``, see ``mmm/compiled.py``. It costs up to a minute at first, so
+            it is for long runs, and on a CPU it needs a C++ compiler.
     """
 
     def __init__(

@@ -300,6 +300,14 @@ class Specials(AtOnce):
     def __call__(self, model, tokens, hidden_T, draw, drops=False):
         at_N = hidden_T.nonzero()[:, 0]
         return filled(tokens, at_N, torch.zeros(len(at_N), dtype=torch.int64))
+
+
+class Peeks(AtOnce):
+    """Shows the model what it is to fill in."""
+
+    def __call__(self, model, tokens, hidden_T, draw, drops=False):
+        at_N = hidden_T.nonzero()[:, 0]
+        return filled(tokens, at_N, self.guess(model, tokens, hidden_T & False, at_N, draw, 0, drops).id_N)
 '''
 
 
@@ -312,13 +320,14 @@ def test_parts_that_are_no_modality(tmp_path):
     found = {c["part"]: c for c in json.loads(done.out)["checks"]}
     assert {p: c["ok"] for p, c in found.items()} == {
         "mmm-parts": True, "FromTheEnd": True, "Twice": False, "Halves": True, "Shows": True, "Linear": True, "Mean": False,
-        "AtOnce": True, "Specials": False,
+        "AtOnce": True, "Specials": False, "Peeks": False,
     }  # fmt: skip
     assert "another mask alone than in a batch" in found["Twice"]["failure"]
     assert "predicts patches" in found["Halves"]["note"]
     assert "batch mates leak into it" in found["Mean"]["failure"]
+    assert "looks at the hidden tokens" in found["Peeks"]["failure"]
     assert found["AtOnce"]["note"] == "fills in ids"
-    assert "ids there that stand for no content" in found["Specials"]["failure"]
+    assert "puts ids there that stand for no content" in found["Specials"]["failure"]
 
 
 # -- pieces of the kit ---------------------------------------------------------------------------------------------------------
@@ -356,6 +365,14 @@ def test_specials():
         check_specials(changed(ToyIds, maskable=lambda p: torch.zeros(len(p), dtype=torch.bool)), raws)
     with pytest.raises(AssertionError, match="stands in one unit with one"):
         check_specials(changed(ToyIds, units=lambda p: torch.zeros(len(p), dtype=torch.int64)), raws)
+
+
+def test_the_mask_is_an_id_of_its_own():
+    for mask in (3, 17, -1):
+        modality = ToyIds()
+        modality.tokenizer.mask = mask
+        with pytest.raises(AssertionError, match=f"tokenizer.mask is {mask}; it is an id below size"):
+            check_specials(modality, [[1, 2]])
 
 
 def test_round_trips():

@@ -28,7 +28,7 @@ class Guess:
 
 
 class Sampler(ABC):
-    """An order in which hidden tokens are filled in. Draws are keyed by record, place and step: batch mates change nothing.
+    """An order in which hidden tokens are filled in. Draws are keyed by record, place and step, not by batch mates.
 
     Args:
         steps: times the model is asked. temperature: of the ids; 0 takes the likeliest.
@@ -38,10 +38,10 @@ class Sampler(ABC):
     """
 
     def __init__(self, steps: int, temperature: float = 1.0):
-        if steps < 1 or not temperature >= 0:
+        if steps < 1 or not 0 <= temperature < float("inf"):
             raise ValueError(
-                f"{type(self).__name__}(steps={steps}, temperature={temperature}): needs a step or more, and a temperature "
-                "that is not below 0"
+                f"{type(self).__name__}(steps={steps}, temperature={temperature}): needs a step or more, and a finite "
+                "temperature that is not below 0"
             )
         self.steps, self.temperature = steps, temperature
 
@@ -60,7 +60,7 @@ class Sampler(ABC):
     def guess(self, model: Model, tokens: Tokens, hidden_T: Tensor, at_N: Tensor, draw: Draw, step: int, drops: bool) -> Guess:
         """An id for each of the hidden tokens ``at_N``, drawn by itself from what the model says of it.
 
-        Ids that nobody may draw (specials) get none of the probability.
+        Ids that nobody may draw (specials) get none of the probability. The model is one in ``eval`` mode.
         """
         kept_K = (~hidden_T).nonzero()[:, 0] if drops else None
         view = View.of(tokens, hidden_T, answer_N=at_N, kept_K=kept_K)
@@ -87,10 +87,17 @@ class Sampler(ABC):
         return Guess(id_N, logp_N)
 
     def _drawn(self, logits_NV: Tensor, uniform_N: Tensor) -> Tensor:
-        """id_N1: the first whose cumulated probability exceeds a uniform number."""
+        """id_N1: the first whose cumulated probability exceeds a uniform number.
+
+        Raises:
+            ValueError: where the outputs are not finite.
+        """
+        highest_N1 = logits_NV.amax(1, keepdim=True)
+        if not highest_N1.isfinite().all():
+            raise ValueError(f"{type(self).__name__}: the model's outputs are not finite; its weights are broken")
         if self.temperature == 0:
             return logits_NV.argmax(1, keepdim=True)
-        total_NV = (logits_NV / self.temperature).softmax(1).cumsum(1, dtype=torch.float64)
+        total_NV = ((logits_NV - highest_N1) / self.temperature).softmax(1).cumsum(1, dtype=torch.float64)
         return torch.searchsorted(total_NV, uniform_N[:, None] * total_NV[:, -1:], right=True)
 
 

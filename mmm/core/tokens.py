@@ -179,7 +179,7 @@ def pack(samples: Sequence[Sample], tokenizers: Mapping[str, Tokenizer]) -> Toke
             n = len(piece)
             content[name].append(piece.content)
             runs[name].append(Run(s, piece.content.shape[0], n))
-            positions[name].append(piece.positions)
+            positions[name].append(piece.positions if piece.positions.ndim == 2 else piece.positions[:, None])
             modality.append(i)
             sizes.append(n)
             unit.append(torch.arange(units, units + n) if piece.units is None else piece.units + units)

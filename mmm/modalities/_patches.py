@@ -276,7 +276,7 @@ def _seeded(seed: int) -> Iterator[None]:
 @lru_cache(maxsize=16)
 def _channels(values: tuple[float, ...]) -> Tensor:
     """(C, 1, 1)."""
-    return torch.tensor(values)[:, None, None]
+    return torch.tensor(values, device="cpu")[:, None, None]  # it is kept, whatever device is the default now
 
 
 @lru_cache(maxsize=256)

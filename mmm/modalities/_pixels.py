@@ -148,7 +148,8 @@ def recoloured(array: np.ndarray, channels: int) -> np.ndarray:
 
 
 def stored(raw: Any, side: int, channels: int) -> np.ndarray | None:
-    """uint8 (H, W) or (H, W, 3) of a row of an .npz file that needs nothing done: a square of this side in these channels."""
+    """uint8 (H, W) or (H, W, 3) of a row of an .npz file that needs nothing done: a square of this side in these channels.
+    A view of what is kept; not to be written into."""
     if not isinstance(raw, tuple):
         return None
     path, row = raw

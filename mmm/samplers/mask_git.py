@@ -19,9 +19,9 @@ from mmm.core.tokens import Tokens
 class MaskGit(Sampler):
     """At every step all hidden tokens are guessed, and the guesses that are surest stay; the others are hidden again.
 
-    After step k of K, floor(n cos(pi k / 2K)) of a record's n hidden tokens are hidden still, and one less than before at the
-    most; a record that has none left is done. How sure a guess is: the logarithm of its probability, plus Gumbel noise times
-    ``choice`` (1 - k / K).
+    After step k of K, floor(n cos(pi k / 2K)) of the n hidden tokens of a modality of a record are hidden still, and one less
+    than before at the most; where none is left, it is done. How sure a guess is: the logarithm of its probability, plus Gumbel
+    noise times ``choice`` (1 - k / K).
 
     Paper: MaskGIT, arXiv:2202.04200, section 3.2 and appendix. With ``temperature: 0, choice: 0`` it is close to mask-predict
     (arXiv:1904.09324), which guesses shown tokens anew, too.

@@ -184,6 +184,11 @@ def check_specials(modality: Modality, raws: Sequence[Any]) -> str:
         How many tokens, specials and units there are.
     """
     who, tokenizer = named(modality), modality.tokenizer
+    if tokenizer.mask is not None:
+        ids = tokenizer.choices if tokenizer.choices is not None else torch.zeros(0)
+        assert 0 <= tokenizer.mask < tokenizer.size and not bool((ids == tokenizer.mask).any()), (
+            f"{who}: tokenizer.mask is {tokenizer.mask}; it is an id below size ({tokenizer.size}) that no choice is, or None."
+        )
     tokens = specials = units = 0
     free_ids: set[int] = set()
     fixed_ids: set[int] = set()

@@ -158,7 +158,15 @@ def test_lowest_and_filled(model):
     assert tokens.content["ids"].tolist() == [0, 1, 2, 0, 3, 4, 5]
 
 
-@pytest.mark.parametrize("make", [lambda: Ancestral(0), lambda: MaskGit(2, temperature=-1), lambda: MaskGit(2, choice=-1)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Ancestral(0),
+        lambda: MaskGit(2, temperature=-1),
+        lambda: MaskGit(2, choice=-1),
+        lambda: Ancestral(2, float("inf")),
+    ],
+)
 def test_arguments(make):
     with pytest.raises(ValueError, match=r"Ancestral\(|MaskGit\("):
         make()
@@ -171,3 +179,19 @@ def test_patches_have_no_ids_to_be_filled_in():
     for sampler in (Ancestral(2), MaskGit(2)):
         with pytest.raises(BadRecipe, match="no head that predicts masked tokens of 'patches'"):
             sampler(model, tokens, torch.ones(4, dtype=torch.bool), Draw(0))
+
+
+def test_any_temperature_above_zero(model):
+    tokens = packed(model, [[1] * 10] * 4)
+    nearly, greedy = (
+        MaskGit(4, t, choice=0)(model, tokens, tokens.layout.maskable_T, Draw(0)).content["ids"] for t in (1e-40, 0)
+    )
+    assert torch.equal(nearly, greedy)
+    broken = tiny_model({"ids": ToyIds()}).eval()
+    target = TokenIds()
+    target.bind("ids", broken.modalities["ids"].tokenizer)
+    broken.make_head("", "ids", target, "linear")
+    with torch.no_grad():
+        broken.heads["ids/TokenIds"].output.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="Ancestral: the model's outputs are not finite"):
+        Ancestral(2)(broken, tokens, tokens.layout.maskable_T, Draw(0))

@@ -50,7 +50,7 @@ def test_samples_are_of_the_same_tokens(ours, theirs, mask):
     want_BN = peer.infer()
     assert len(got_T) == case.useful_tokens == peer.useful_tokens
     assert not (got_T == mask).any()
-    assert (want_BN == mask).sum() <= 5  # a peer may draw it; it hides nothing any more
+    assert (want_BN == mask).float().mean() < 0.1  # a peer may draw it: there it hides nothing any more
     (look,) = referee.Peer.of({"bert": "bert", "esm": "esm-hf"}[theirs], 0, 1, 3).batches
     assert torch.equal(want_BN[:, 0], look.ids[:, 0])
 

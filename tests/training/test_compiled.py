@@ -120,6 +120,14 @@ def test_heads_of_four_modalities_stay_within_the_limit(built):
         learned(training, *looks[3])
 
 
+def test_without_a_compiler_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    path = save(tmp_path / "tiny.yaml", values(write(tmp_path / "files"), steps=2))
+    done = mmm("run", path, "--run_dir", tmp_path / "out", "--trainer.compile", "true")
+    assert done.status == 2
+    assert "trainer.compile: true needs a C++ compiler, and 'no-such-compiler' is not found" in done.err
+
+
 @pytest.mark.slow
 def test_a_run(tmp_path):
     recipe = values(write(tmp_path / "files"), steps=12)

@@ -4,8 +4,9 @@
 
 By default the tiny recipes and the quickstart; what is not an option of its own overrides the recipe.
 
-A run is timed from the end of one step to the end of the next; its batches are kept, and then learned again by the bare step,
-whose masks are made before. Wall clock, sums over the same steps; nothing else should run meanwhile.
+A run is timed from the end of one step to the end of the next, with checkpoints as often as in the whole run; its batches are
+kept, and then learned again by the bare step, whose masks are made before. Wall clock, sums over the same steps; nothing else
+should run meanwhile.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 import mmm.run
+from mmm.allocator import keep_memory
 from mmm.core.batch import StepBatch
 from mmm.core.training import Training
 from mmm.recipe import read
@@ -90,9 +92,10 @@ def compared(recipe: Path, steps: int, skip: int, overrides: Sequence[str] = ())
         return {**given, "callbacks": [*given["callbacks"], watch], "limit_val_batches": 0}
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(mmm.run, "_trainer_defaults", watched):
+        whole = read(recipe, overrides).values["trainer"].get("max_steps", steps)
         found = read(recipe, [*overrides, "--trainer.max_steps", str(steps)])
         with contextlib.redirect_stderr(io.StringIO()):
-            mmm.run.train(found, str(recipe), f"{folder}/run")
+            mmm.run.train(found, str(recipe), f"{folder}/run", checkpoint_every=max(1, whole // 10))
     return watch.seconds / len(watch.batches), watch.again / len(watch.batches)
 
 
@@ -101,6 +104,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("recipes", nargs="*", type=Path)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--skip", type=int, default=10, help="first steps that are not counted")
+    keep_memory()  # as the command line does
     args, overrides = parser.parse_known_args(words)
     tiny = [ROOT / "recipes/quickstart.yaml", *sorted((ROOT / "recipes").glob("*/*-tiny.yaml"))]
     print(f"{torch.get_num_threads()} threads\n| recipe | run, ms a step | bare, ms | bare / run |\n|---|--:|--:|--:|")

@@ -59,6 +59,11 @@ class DnaTokenizer(Tokenizer):
         """Ids of tokens whose bases were read for certain."""
         return torch.tensor(self.words.choices)
 
+    @property
+    def mask(self) -> int | None:  # type: ignore[override]
+        """The mask's id; overlapping k-mers have no token that it could stand for."""
+        return None if self.words.shared else MASK
+
     def sequence(self, raw: Any) -> str:
         """A raw value in upper case, checked.
 

@@ -39,6 +39,7 @@ class SmilesTokenizer(Tokenizer):
     """
 
     suffixes = (".smi", ".smi.gz", ".smiles", ".smiles.gz")
+    mask = MASK
     reading = ("randomise",)
     measuring = ("max_length",)
 
