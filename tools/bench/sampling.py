@@ -61,7 +61,8 @@ def library(
         look = next(turn)
         hidden_BN = look.attention.bool()
         hidden_BN[:, 0] = False
-        id_BN = look.ids.masked_fill(hidden_BN, mask)
+        clean_BN = torch.where(look.labels != peers.IGNORE, look.labels, look.ids)
+        id_BN = clean_BN.masked_fill(hidden_BN, mask)
         step_BN = torch.randint(STEPS, id_BN.shape, generator=generator)
         with torch.inference_mode(), autocast(dtype):
             for step in range(STEPS):
