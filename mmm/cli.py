@@ -296,10 +296,10 @@ def _command(args: argparse.Namespace, rest: list[str]) -> int:
 
 def lightning(argv: Sequence[str] | None = None) -> int:
     """The ``lightning`` command: ``run`` is ours; every other word goes to lightning-sdk where that is installed."""
-    if argv is None:
-        keep_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"]:
+        if argv is None:
+            keep_memory()
         return main(words)
     sdk = [
         p

@@ -122,10 +122,8 @@ def test_a_package_is_looked_into_and_not_imported(tmp_path, monkeypatch):
 
 
 def test_masks_are_filled_in(model):
-    (text, plain), (protein,) = (
-        model.fill(["a [MASK] row of [MASK]", "the layout"]),
-        model.fill(["MK<mask>AY"], modality="protein"),
-    )
+    text, plain = model.fill(["a [MASK] row of [MASK]", "the layout"])
+    (protein,) = model.fill(["MK<mask>AY"], modality="protein")
     assert "[MASK]" not in text
     assert text.split()[0] == "a"
     assert plain == "the layout"

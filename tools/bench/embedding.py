@@ -14,6 +14,8 @@ import peers
 import torch
 from torch import Tensor
 
+from mmm.core.tokens import Tokens
+from mmm.core.training import Training
 from mmm.core.view import View
 
 from . import referee
@@ -25,10 +27,7 @@ def ours(
 ) -> peers.Case:
     """hidden_TD of each batch of a workload."""
     check(options)
-    theirs = Peer.of(work.peer, seed, n_batches, batch)
-    torch.manual_seed(seed)
-    training = work.make().eval()
-    packed = [tokens for tokens, _ in work.looks(training, theirs.batches, seed)]
+    theirs, training, packed = beside(work, seed, n_batches, batch)
     views = [View.of(tokens, torch.zeros(len(tokens), dtype=torch.bool)) for tokens in packed]
     turn = itertools.cycle(views)
 
@@ -37,6 +36,14 @@ def ours(
             return training.model.encode(next(turn)).x_KD
 
     return asked_case(f"mmm, as {work.peer}", training.model, infer, theirs, n_batches)
+
+
+def beside(work: Workload, seed: int, n_batches: int, batch: int | None) -> tuple[Peer, Training, list[Tokens]]:
+    """(the peer of a workload, our model of its shape, the peer's batches packed)."""
+    theirs = Peer.of(work.peer, seed, n_batches, batch)
+    torch.manual_seed(seed)
+    training = work.make().eval()
+    return theirs, training, [tokens for tokens, _ in work.looks(training, theirs.batches, seed)]
 
 
 def library(

@@ -22,7 +22,7 @@ from mmm.core.tokens import Tokens
 from mmm.samplers.ancestral import Ancestral
 
 from . import referee
-from .embedding import asked_case, check
+from .embedding import asked_case, beside, check
 from .referee import Peer, Workload, autocast
 
 STEPS = 8
@@ -33,10 +33,8 @@ def ours(
 ) -> peers.Case:
     """A batch of a workload, filled in."""
     check(options)
-    theirs = Peer.of(work.peer, seed, n_batches, batch)
-    torch.manual_seed(seed)
-    training = work.make().eval()
-    turn = itertools.cycle([tokens for tokens, _ in work.looks(training, theirs.batches, seed)])
+    theirs, training, packed = beside(work, seed, n_batches, batch)
+    turn = itertools.cycle(packed)
     sampler, draw = Ancestral(STEPS), Draw(seed)
 
     def infer() -> Tokens:
