@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmm.core.rule import Causal, Window, compose
 from mmm.core.tokens import Piece, Sample, pack
-from mmm.nn.attention import _PADDED, Attention, _Group, _groups, _Products, attention, dense_attention
+from mmm.nn.attention import _PADDED, Attention, _Group, _groups, _Products, _unshifted, attention, dense_attention
 from mmm.testing import near, toys
 
 TOKENIZERS = {"ids": toys()["ids"].tokenizer}
@@ -68,7 +68,24 @@ def test_gradients_of_the_products(monkeypatch, cached, lengths):
     assert torch.autograd.gradcheck(lambda *qkv: _Products.apply(*qkv, group), (q, k, v))
     kept = _Products.apply(q, k, v, group)
     assert near(kept, dense_attention(q, k, v, layout([*lengths])), 1e-12)
-    assert torch.equal(_Products.apply(*(x.detach() for x in (q, k, v)), group), kept)
+    assert near(_Products.apply(*(x.detach() for x in (q, k, v)), group), kept, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("factor", "fits"), [(0.0, True), (1.0, True), (-200.0, False), (200.0, False), (torch.nan, False)])
+def test_scores_too_large_for_their_powers_are_shifted(dtype, factor, fits):
+    """Large scores of either sign take the path with gradients; what is no number stays none."""
+    group = _Group.of((3, 7))
+    q, k, v = (torch.randn(10, 2, 3, dtype=dtype).abs() for _ in range(3))
+    q = q * factor
+    plain = _unshifted(q, k, v, group)
+    assert (plain is not None) == fits
+    ours = _Products.apply(q, k, v, group)
+    kept = _Products.apply(q, k, v.clone().requires_grad_(), group)
+    assert ours.dtype == dtype
+    assert torch.allclose(ours, kept, *((0, 1e-12) if dtype == torch.float64 else (0.02, 0.02)), equal_nan=True)
+    if not fits:
+        assert torch.equal(ours.nan_to_num(7.0), kept.nan_to_num(7.0))
 
 
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=30).filter(any), st.integers(1, 20))

@@ -37,6 +37,21 @@ def test_rotary_sees_differences_only():
         assert near(products[0], products[1], 1e-4)
 
 
+@pytest.mark.parametrize("tokens", [0, 3, 40_000])
+def test_rotation_and_its_gradient_are_those_of_the_formula(tokens):
+    """In float64, over fewer tokens and more than are turned at once, of strided queries."""
+    torch.manual_seed(0)
+    x = torch.randn(tokens, 3, 2, 8, dtype=torch.float64, requires_grad=True)
+    turn = tuple(each.double() for each in angles(torch.rand(tokens, 3) * 50, 8, 1))
+    q = x[:, :2]
+    cos, sin = (each[:, None, None] for each in turn)
+    expected = q * cos + torch.cat([-q[..., 4:], q[..., :4]], -1) * sin
+    weight = torch.randn_like(expected)
+    ours = rotate(q, *turn)
+    assert near(ours, expected, 1e-12)
+    assert near(*(torch.autograd.grad((y * weight).sum(), x)[0] for y in (ours, expected)), 1e-12)
+
+
 def test_every_coordinate_turns_something():
     base = angles(torch.zeros(1, 3), 12, 3)[1]
     for c in range(3):
