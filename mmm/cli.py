@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .allocator import keep_memory
+from .process import settle
 
 USER, DATA = 2, 3
 
@@ -183,10 +183,8 @@ def _version() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0 done, 2 the user can mend it, 3 the data are at fault, 130 interrupted."""
-    # Where other programs want the cores too, threads that spin while they wait make a step many times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if argv is None:  # the process is ours
-        keep_memory()
+        settle()
     words = list(sys.argv[1:] if argv is None else argv)
     args, rest = parser().parse_known_args(words)
     if rest and args.command not in ("run", "grow", "check", "masks", "eval"):
@@ -299,7 +297,7 @@ def lightning(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"]:
         if argv is None:
-            keep_memory()
+            settle()
         return main(words)
     sdk = [
         p

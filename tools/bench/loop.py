@@ -23,12 +23,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from mmm.process import settle
+
+if __name__ == "__main__":
+    settle()  # as the command line does, before torch is there
+
 import torch
 from lightning.pytorch import Callback
 from torch import nn
 
 import mmm.run
-from mmm.allocator import keep_memory
 from mmm.core.batch import StepBatch
 from mmm.core.training import Training
 from mmm.recipe import read
@@ -104,7 +108,6 @@ def main(words: list[str]) -> None:
     parser.add_argument("recipes", nargs="*", type=Path)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--skip", type=int, default=10, help="first steps that are not counted")
-    keep_memory()  # as the command line does
     args, overrides = parser.parse_known_args(words)
     tiny = [ROOT / "recipes/quickstart.yaml", *sorted((ROOT / "recipes").glob("*/*-tiny.yaml"))]
     print(f"{torch.get_num_threads()} threads\n| recipe | run, ms a step | bare, ms | bare / run |\n|---|--:|--:|--:|")

@@ -1,4 +1,4 @@
-"""Memory that stays with the process."""
+"""Memory that stays with the process, threads that wait a moment."""
 
 import os
 import platform
@@ -7,14 +7,16 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(
+from mmm.process import wait_briefly
+
+GLIBC = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory; the C library here is another"
 )
 
 FAULTS = """
 import resource, sys
 import torch
-from mmm.allocator import keep_memory
+from mmm.process import keep_memory
 
 if sys.argv[1] == "kept":
     keep_memory()
@@ -35,9 +37,34 @@ def faults(how: str, **environment: str) -> int:
     return int(done.stdout)
 
 
+@GLIBC
 def test_large_tensors_are_not_cleared_anew():
     assert faults("kept") < faults("as it is") / 8  # the heap may still grow once; pages may be large ones
 
 
+@GLIBC
 def test_the_users_own_setting_holds():
     assert faults("kept", MALLOC_MMAP_THRESHOLD_="1048576") > faults("as it is") / 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "7"}),
+    ],
+)
+def test_threads_wait_as_the_user_says(monkeypatch, before, after):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    wait_briefly()
+    assert {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ} == after
+
+
+def test_importing_the_command_line_brings_no_torch():
+    """Else the threads' waiting would be set too late."""
+    code = "import sys, mmm.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
