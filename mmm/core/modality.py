@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from .draw import Draw, hash64
@@ -49,6 +50,24 @@ class Record:
         return hash64(self.key)
 
 
+class Encoded(str):
+    """A string, and what its tokenizer's ``encode`` gave for it: ``tokenize`` and ``length`` need not ask again.
+
+    Args:
+        codes: whole numbers, in one row.
+    """
+
+    codes: np.ndarray
+
+    def __new__(cls, raw: str, codes: np.ndarray) -> Encoded:
+        made = super().__new__(cls, raw)
+        made.codes = codes
+        return made
+
+    def __reduce__(self) -> tuple[type[Encoded], tuple[str, np.ndarray]]:
+        return Encoded, (str(self), self.codes)
+
+
 class Tokenizer(ABC):
     """Raw values to pieces and back. Plain and picklable: no parameters, no open files; runs in data-loader workers.
 
@@ -62,6 +81,8 @@ class Tokenizer(ABC):
         reading: names of its attributes that decide which records a file holds. Where they are named, and records are strings,
             those of large files are kept on disk, ready to be read; None: they are read anew in every run.
         measuring: names of its attributes that decide, with the vocabulary, how long a record is.
+        encoding: names of its attributes that decide, with the vocabulary, what ``encode`` gives. Where they are named, records
+            that are kept on disk have it beside them, as ``Encoded``; None: they are encoded anew whenever they are read.
     """
 
     coordinates: int = 1
@@ -72,10 +93,18 @@ class Tokenizer(ABC):
     suffixes: tuple[str, ...] = ()
     reading: tuple[str, ...] | None = None
     measuring: tuple[str, ...] = ()
+    encoding: tuple[str, ...] | None = None
 
     @abstractmethod
     def tokenize(self, raw: Any, draw: Draw | None = None) -> Piece:
         """The piece of one raw value. ``draw`` is the record's own stream (crop, augmentation); None: nothing random."""
+
+    def encode(self, raw: str) -> np.ndarray:
+        """What of ``tokenize`` is the same at every reading: whole numbers of 32 bits, in one row.
+
+        Only asked where ``encoding`` is named. Raises ValueError where ``tokenize`` does.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def detokenize(self, content_R: Tensor) -> Any:

@@ -204,6 +204,8 @@ class Data(LightningDataModule):
         """The records of a split with their lengths; tokenizers must be fitted."""
         made = []
         for name, weight, examples in self._splits[split]:
+            if isinstance(examples, Shelf):
+                examples = examples.encoded(self.modalities[examples.name])
             tested = name in {f"files.{n}" for n in self.test}
             if split == "validation" and not tested and self.validation_records and len(examples) > self.validation_records:
                 order_N = Draw(0).stream("validation").bits(samples_of(examples)).argsort()

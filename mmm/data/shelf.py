@@ -1,7 +1,8 @@
 """Large files of text, read once: their records lie in a folder from then on and are mapped into memory.
 
 A run over them holds no record in memory, and begins at once the second time: what it asks of every record before its first
-step, name and length, lies there too. The records are the same, and so is the order in which they come.
+step, name and length, lies there too, and so do the ids of a vocabulary. The records are the same, and so is the order in
+which they come.
 
 Shape suffixes: N records.
 """
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 
 from mmm.core.errors import BadRecord
-from mmm.core.modality import Assets, Modality, Record, Tokenizer
+from mmm.core.modality import Assets, Encoded, Modality, Record, Tokenizer
 
 from .cards import data_root
 from .mixture import Example, sample_of
@@ -45,25 +46,28 @@ class Shelf(Sequence[Example]):
 
     Args:
         folder: that ``shelved`` filled. name: of the modality. paths: of the files, as whoever reads them now calls them.
+        codes: the file there that holds what a tokenizer made of each record; see ``encoded``.
 
     Raises:
         ValueError: what lies there is not whole.
     """
 
-    def __init__(self, folder: Path, name: str, paths: Sequence[str]):
-        self.folder, self.name, self.paths = folder, name, paths
+    def __init__(self, folder: Path, name: str, paths: Sequence[str], codes: str | None = None):
+        self.folder, self.name, self.paths, self.codes = folder, name, paths, codes
+        self._codes = None if codes is None else _Strings(folder / codes)
         self._text, self._names, self._keys = (_Strings(folder / file) for file in ("text", "names", "keys"))
         self._path_N, self._sample_N = _mapped(folder / "path.npy"), _mapped(folder / "samples.npy")
-        if len({len(x) for x in (self._text, self._names, self._keys, self._path_N, self._sample_N)}) > 1:
+        parts = (self._text, self._names, self._keys, self._path_N, self._sample_N, self._codes)
+        if len({len(part) for part in parts if part is not None}) > 1:
             raise ValueError(f"{folder} is not whole")
         self.index_N = np.arange(len(self._text))  # which of the records there are these, in this order
 
-    def __getstate__(self) -> tuple[Path, str, Sequence[str], np.ndarray]:  # a worker maps the files itself
-        return self.folder, self.name, self.paths, self.index_N
+    def __getstate__(self) -> tuple[Path, str, Sequence[str], str | None, np.ndarray]:  # a worker maps the files itself
+        return self.folder, self.name, self.paths, self.codes, self.index_N
 
-    def __setstate__(self, state: tuple[Path, str, Sequence[str], np.ndarray]) -> None:
-        self.__init__(*state[:3])  # type: ignore[misc]
-        self.index_N = state[3]
+    def __setstate__(self, state: tuple[Path, str, Sequence[str], str | None, np.ndarray]) -> None:
+        self.__init__(*state[:4])  # type: ignore[misc]
+        self.index_N = state[4]
 
     def __len__(self) -> int:
         return len(self.index_N)
@@ -83,6 +87,8 @@ class Shelf(Sequence[Example]):
 
     def _at(self, n: int) -> Record:
         raw, key = self._text[n].decode(), self._keys[n]
+        if self._codes is not None:
+            raw = Encoded(raw, np.frombuffer(self._codes[n], np.int32))
         return Record(self.paths[self._path_N[n]], json.loads(self._names[n]), raw, key or raw.encode())
 
     def select(self, index: np.ndarray) -> Shelf:
@@ -96,6 +102,47 @@ class Shelf(Sequence[Example]):
     def samples(self) -> torch.Tensor:
         """64-bit names of the examples."""
         return torch.from_numpy(self._sample_N[self.index_N])
+
+    def encoded(self, modality: Modality) -> Shelf:
+        """The same records as ``Encoded``, once for a vocabulary; itself where the tokenizer has no ``encoding``.
+
+        Raises:
+            BadRecord: one cannot be encoded.
+        """
+        tokenizer = modality.tokenizer
+        if tokenizer.encoding is None:
+            return self
+        codes = f"codes-{_hash(_settings(tokenizer, tokenizer.encoding), modality.assets())}"
+        try:
+            if not (self.folder / f"{codes}.npy").exists():
+                self._encode(tokenizer, codes)
+            try:
+                return self._with(codes)
+            except (EOFError, ValueError):  # of a machine that went down while it was written, say
+                log.warning("%s: %s in %s is broken; it is made again", self.name, codes, self.folder)
+                self._encode(tokenizer, codes)
+                return self._with(codes)
+        except OSError as error:
+            log.warning("%s: what the vocabulary makes of its records could not be kept: %s", self.name, error)
+            return self
+
+    def _with(self, codes: str) -> Shelf:
+        chosen = copy.copy(self)
+        chosen.__setstate__((self.folder, self.name, self.paths, codes, self.index_N))
+        return chosen
+
+    def _encode(self, tokenizer: Tokenizer, codes: str) -> None:
+        log.info("%s: %d records are encoded, once for this vocabulary", self.name, len(self._text))
+        with tempfile.TemporaryDirectory(dir=self.folder, suffix=".part") as part:
+            with _Writer(Path(part) / codes) as writer:
+                for n in range(len(self._text)):
+                    record = self._at(n)
+                    try:
+                        writer.add(tokenizer.encode(record.raw).astype(np.int32, copy=False).tobytes())
+                    except ValueError as error:
+                        raise BadRecord(record.path, record.record, str(error)) from error
+            for kind in (".bin", ".npy"):  # the ends last: where they lie, all lies
+                (Path(part) / codes).with_suffix(kind).replace((self.folder / codes).with_suffix(kind))
 
     def lengths(self, modality: Modality) -> np.ndarray:
         """length_N: tokens each record makes. Measured once for a vocabulary, of all records of the folder.

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmm.core.draw import Draw
 from mmm.core.errors import BadRecipe, BadRecord
-from mmm.core.modality import Assets, Record, Tokenizer
+from mmm.core.modality import Assets, Encoded, Record, Tokenizer
 from mmm.core.tokens import Piece
 from mmm.modalities._frame import frames
 from mmm.modalities._ids import Embedding, IdModality, Positions, Window
@@ -39,6 +40,7 @@ class TextTokenizer(Tokenizer):
     suffixes = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet", ".arrow", ".feather")
     reading = ("record_words", "field")
     measuring = ("max_length",)
+    encoding = ("unit",)
 
     def __init__(
         self,
@@ -153,14 +155,15 @@ class TextTokenizer(Tokenizer):
         Raises:
             ValueError: ``raw`` is no text or an empty one, or there is no vocabulary yet.
         """
-        texts = [self._encode(text) for text in _texts(raw)]
+        codes = [self._codes(text) for text in _texts(raw)]
+        texts = [ids for ids, _ in codes]
         frame = self.frames[len(texts) - 1]
         if len(texts) == 1:
             kept = [self.window(len(texts[0]), draw)]
         else:
             kept = [*self.window.two(len(texts[0]), len(texts[1]), self.max_length - len(frame), draw)]
-        ids = [text.ids[at] for text, at in zip(texts, kept, strict=True)]
-        words = [text.word_ids[at] for text, at in zip(texts, kept, strict=True)]
+        ids = [text[at].tolist() for text, at in zip(texts, kept, strict=True)]
+        words = [word[at].tolist() for (_, word), at in zip(codes, kept, strict=True)]
         id_N, type_N, unit_N = frame.around(ids, words)
         place_N = torch.arange(len(id_N))
         return Piece(
@@ -170,6 +173,17 @@ class TextTokenizer(Tokenizer):
             maskable=torch.tensor([i not in self.special_ids for i in id_N]),
             cut=sum(map(len, ids)) < sum(map(len, texts)),
         )
+
+    def encode(self, raw: str) -> np.ndarray:
+        """The ids; where words are hidden as a whole, the number of each one's word after them, -1 for none."""
+        encoding = self._encode(raw)
+        words = [-1 if w is None else w for w in encoding.word_ids] if self.unit == "word" else []
+        return np.array(encoding.ids + words, np.int32)
+
+    def _codes(self, raw: str) -> np.ndarray:
+        """(2, ids): the ids, and the number of each one's word where it is asked for."""
+        codes = raw.codes if isinstance(raw, Encoded) else self.encode(raw)
+        return codes.reshape(2, -1) if self.unit == "word" else np.stack([codes, codes])
 
     def _encode(self, raw: str) -> tokenizers.Encoding:
         fault = fault_of(raw)
@@ -205,7 +219,7 @@ class TextTokenizer(Tokenizer):
 
     def length(self, record: Record) -> int:
         texts = _texts(record.raw)
-        return min(sum(len(self._encode(text)) for text in texts) + len(self.frames[len(texts) - 1]), self.max_length)
+        return min(sum(self._codes(text).shape[1] for text in texts) + len(self.frames[len(texts) - 1]), self.max_length)
 
     def cell(self, value: str, table: Path, row: int) -> Record:
         """The text itself."""

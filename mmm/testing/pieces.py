@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmm.core.draw import Draw
-from mmm.core.modality import Modality, Record, Tokenizer
+from mmm.core.modality import Encoded, Modality, Record, Tokenizer
 from mmm.core.tokens import Piece
 
 from .tools import equal, keyed, named, near
@@ -59,7 +59,8 @@ def check_piece(owner: object, tokenizer: Tokenizer, piece: Piece) -> None:
 
 
 def check_tokenizer(modality: Modality, raws: Sequence[Any], restored: Modality | None = None) -> None:
-    """Sound pieces; one raw value and one draw give one piece, now, again, and after ``restore``; no global randomness.
+    """Sound pieces; one raw value and one draw give one piece, now, again, after ``restore`` and from what ``encode`` gave; no
+    global randomness.
 
     Args:
         modality: fitted. raws: a few raw values. restored: another one that took up its assets.
@@ -76,6 +77,11 @@ def check_tokenizer(modality: Modality, raws: Sequence[Any], restored: Modality 
             again = other.tokenize(raw, Draw(0).at(i))
             changed = [f for f in FIELDS if not equal(getattr(piece, f), getattr(again, f))]
             assert not changed, f"{who}: one raw value and one draw give another {', '.join(changed)} {what}."
+        if tokenizer.encoding is not None and isinstance(raw, str):
+            stored = np.frombuffer(tokenizer.encode(raw).astype(np.int32).tobytes(), np.int32)  # read-only, as from a file
+            again = tokenizer.tokenize(Encoded(raw, stored), Draw(0).at(i))
+            changed = [f for f in FIELDS if not equal(getattr(piece, f), getattr(again, f))]
+            assert not changed, f"{who}: of what encode() gave, tokenize makes another {', '.join(changed)}."
 
 
 def check_workers(modality: Modality, raws: Sequence[Any], pool: Pool | None = None) -> None:

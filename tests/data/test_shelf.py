@@ -112,6 +112,79 @@ def test_lengths_belong_to_a_vocabulary(home, large):
     assert len(list(folder.glob("lengths-*.npy"))) == 2
 
 
+@pytest.mark.parametrize("unit", ["token", "word"])
+def test_ids_are_kept_for_a_vocabulary(home, large, monkeypatch, unit):
+    files = write(home / "files", ["text"], records=100)
+
+    def fresh(vocabulary=270):
+        data = Data(files=files, tokens_per_batch=200, validation=0.3)
+        text = Text(vocabulary=vocabulary, max_length=12, record_words=8, unit=unit)  # some are cut to a window
+        data.read({"text": text}, seed=3)
+        text.fit(data.training_records("text"))
+        return data
+
+    with monkeypatch.context() as without:
+        without.setattr(shelves.Shelf, "encoded", lambda self, modality: self)
+        wanted = steps(fresh())
+    assert same(steps(fresh()), wanted)
+
+    def never(*_):
+        raise AssertionError("encoded again")
+
+    data = fresh()
+    with monkeypatch.context() as mute:
+        mute.setattr("mmm.modalities.text.TextTokenizer._encode", never)
+        found = steps(data)
+    assert same(found, wanted)
+    units = [[step.micro[0].layout.unit_T for step in made] for made in (found, wanted)]
+    assert all(torch.equal(a, b) for a, b in zip(*units, strict=True))
+    assert any(bool((a.diff() == 0).any()) for a in units[0]) == (unit == "word")
+    examples = data.sources("train")[0].examples
+    copied = pickle.loads(pickle.dumps(examples))
+    assert [e["text"] for e in copied] == [e["text"] for e in examples] == list(data.training_records("text"))
+    assert all(np.array_equal(a["text"].raw.codes, b["text"].raw.codes) for a, b in zip(copied, examples, strict=True))
+    fresh(280).sources("train")
+    (folder,) = (home / "home" / "shelves").iterdir()
+    assert len(list(folder.glob("codes-*.npy"))) == len(list(folder.glob("codes-*.bin"))) == 2
+
+
+@pytest.mark.parametrize("kind", [".bin", ".npy"])
+def test_broken_ids_are_made_again(home, large, caplog, kind):
+    data = read(write(home / "files", ["text"], records=100))
+    wanted = steps(data)
+    (place,) = (home / "home" / "shelves").glob(f"*/codes-*{kind}")
+    place.write_bytes(place.read_bytes()[:-3])
+    with caplog.at_level("WARNING", "mmm"):
+        assert same(steps(data), wanted)
+    assert "is broken" in caplog.text
+
+
+def test_ids_that_cannot_be_kept_are_made_in_every_run(home, large, monkeypatch, caplog):
+    data = read(write(home / "files", ["text"], records=100))
+
+    def full(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as filled, caplog.at_level("WARNING", "mmm"):
+        filled.setattr(shelves.Shelf, "_encode", full)
+        found = steps(data)
+    assert "no space left" in caplog.text
+    assert not list((home / "home").glob("shelves/*/codes-*"))
+    assert same(found, steps(data))
+
+
+def test_a_record_that_cannot_be_encoded_is_named(home, large, monkeypatch):
+    data = read(write(home / "files", ["text"], records=100))
+
+    def refuse(self, raw):
+        raise ValueError("not today")
+
+    monkeypatch.setattr("mmm.modalities.text.TextTokenizer.encode", refuse)
+    with pytest.raises(BadRecord, match=r"1.*not today"):
+        data.sources("train")
+    assert not list((home / "home").glob("shelves/*/codes-*"))
+
+
 def test_another_file_date_or_cut_is_another_shelf(home, large):
     path = home / "some.txt"
     path.write_text("\n\n".join(f"the words of paragraph {i} are few" for i in range(40)))
