@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mmm.cli import main
 from mmm.process import wait_briefly
 
 GLIBC = pytest.mark.skipif(
@@ -68,3 +69,13 @@ def test_importing_the_command_line_brings_no_torch():
     """Else the threads' waiting would be set too late."""
     code = "import sys, mmm.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_command_line_settles_its_own_process_alone(monkeypatch, capsys):
+    settled = []
+    monkeypatch.setattr("mmm.cli.settle", lambda: settled.append("settled"))
+    main(["list", "samplers"])
+    assert settled == []
+    monkeypatch.setattr(sys, "argv", ["mmm", "list", "samplers"])
+    main()
+    assert settled == ["settled"]

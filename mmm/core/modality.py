@@ -51,7 +51,8 @@ class Record:
 
 
 class Encoded(str):
-    """A string, and what its tokenizer's ``encode`` gave for it: ``tokenize`` and ``length`` need not ask again.
+    """A string, and what its tokenizer's ``encode`` gave for it: ``tokenize`` and ``length`` need not ask again. It is for that
+    tokenizer alone.
 
     Args:
         codes: whole numbers, in one row.

@@ -87,7 +87,7 @@ class Steps(IterableDataset[StepBatch]):
     """This process's share of every optimiser step, endlessly; with workers, each makes every so-manieth step."""
 
     def __init__(self, data: Data, rank: int, world: int, cursor: dict[str, int]):
-        self.sources = data.sources("train")
+        self.sources = data.sources("train", encoded=True)
         self.mixture = Mixture(self.sources, data.tokens_per_batch, data.seed)
         self.rank, self.world, self.cursor = rank, world, cursor
         self.most, self.seed = data.max_tokens_per_rank, data.seed
@@ -137,7 +137,7 @@ class Held(torch.utils.data.Dataset[StepBatch]):
         self.data = data
         budget = data.max_tokens_per_rank or -(-data.tokens_per_batch // world)
         self.batches: list[list[Example]] = []
-        for source in data.sources(split):
+        for source in data.sources(split, encoded=True):
             room = 0
             mine = range(rank, len(source.examples), world)
             for i in sorted(mine, key=lambda i: (source.lengths[i], i)):

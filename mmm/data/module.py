@@ -200,8 +200,12 @@ class Data(LightningDataModule):
             return Shelves(found)
         return [record for source in found for record in source]  # type: ignore[misc]
 
-    def sources(self, split: str) -> list[Source]:
-        """The records of a split with their lengths; tokenizers must be fitted."""
+    def sources(self, split: str, encoded: bool = False) -> list[Source]:
+        """The records of a split with their lengths; tokenizers must be fitted.
+
+        Args:
+            encoded: with what these tokenizers make of them, where that is kept. They are for no other tokenizer then.
+        """
         made = []
         for name, weight, examples in self._splits[split]:
             if isinstance(examples, Shelf):
@@ -211,7 +215,10 @@ class Data(LightningDataModule):
                 order_N = Draw(0).stream("validation").bits(samples_of(examples)).argsort()
                 log.info("data %r: %d of %d validation records are used", name, self.validation_records, len(examples))
                 examples = _chosen(examples, order_N[: self.validation_records])
-            made.append(Source(name, weight, examples, self._lengths(examples)))
+            lengths = self._lengths(examples)
+            if isinstance(examples, Shelf) and not encoded:
+                examples = examples.plain()
+            made.append(Source(name, weight, examples, lengths))
         return made
 
     def _lengths(self, examples: Sequence[Example]) -> Sequence[int]:

@@ -118,7 +118,7 @@ class Shelf(Sequence[Example]):
                 self._encode(tokenizer, codes)
             try:
                 return self._with(codes)
-            except (EOFError, ValueError):  # of a machine that went down while it was written, say
+            except (EOFError, ValueError, FileNotFoundError):  # of a machine that went down while it was written, say
                 log.warning("%s: %s in %s is broken; it is made again", self.name, codes, self.folder)
                 self._encode(tokenizer, codes)
                 return self._with(codes)
@@ -126,10 +126,14 @@ class Shelf(Sequence[Example]):
             log.warning("%s: what the vocabulary makes of its records could not be kept: %s", self.name, error)
             return self
 
-    def _with(self, codes: str) -> Shelf:
-        chosen = copy.copy(self)
-        chosen.__setstate__((self.folder, self.name, self.paths, codes, self.index_N))
+    def _with(self, codes: str | None) -> Shelf:
+        chosen = Shelf(self.folder, self.name, self.paths, codes)
+        chosen.index_N = self.index_N
         return chosen
+
+    def plain(self) -> Shelf:
+        """The same records as strings alone: what a vocabulary made of them is nothing to another one."""
+        return self if self.codes is None else self._with(None)
 
     def _encode(self, tokenizer: Tokenizer, codes: str) -> None:
         log.info("%s: %d records are encoded, once for this vocabulary", self.name, len(self._text))
@@ -208,7 +212,7 @@ class Shelves(Sequence[Record]):
 def shelved(name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> Shelf | None:
     """The shelf of a modality's files, filled where it is not there yet; None where they are small, or hold more than texts.
 
-    A shelf belongs to files of a path, size and date, to the tokenizer's own file, and to what it says decides its records.
+    A shelf belongs to files of a path, size and date, to the tokenizer's own code, and to what it says decides its records.
 
     Raises:
         BadRecord: a file cannot be read.
@@ -220,9 +224,10 @@ def shelved(name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> Shelf | N
         return None
     files = [[path, s.st_size, s.st_mtime_ns] for path, s in stats]
     kind = type(tokenizer)
-    code = Path(inspect.getfile(kind)).read_bytes()
+    own = [each for each in kind.__mro__ if issubclass(each, Tokenizer) and each is not Tokenizer]
+    code = {each.__qualname__: Path(inspect.getfile(each)).read_bytes() for each in own}
     what = [VERSION, name, f"{kind.__module__}.{kind.__qualname__}", _settings(tokenizer, tokenizer.reading), files]
-    folder = data_root() / "shelves" / _hash(what, {"code": code})
+    folder = data_root() / "shelves" / _hash(what, code)
     called = [str(path) for path in paths]
     if folder.exists():
         try:

@@ -181,9 +181,9 @@ class TextTokenizer(Tokenizer):
         return np.array(encoding.ids + words, np.int32)
 
     def _codes(self, raw: str) -> np.ndarray:
-        """(2, ids): the ids, and the number of each one's word where it is asked for."""
+        """(2, ids): the ids, and the number of each one's word; each its own word where words are no units."""
         codes = raw.codes if isinstance(raw, Encoded) else self.encode(raw)
-        return codes.reshape(2, -1) if self.unit == "word" else np.stack([codes, codes])
+        return codes.reshape(2, -1) if self.unit == "word" else np.stack([codes, np.arange(len(codes))])
 
     def _encode(self, raw: str) -> tokenizers.Encoding:
         fault = fault_of(raw)

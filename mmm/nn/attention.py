@@ -28,7 +28,7 @@ from .rotary import rotate
 
 _PRODUCTS_UP_TO = 1024  # tokens a segment: longer ones would keep too large a matrix of probabilities
 _CACHED = 2**19  # scores a thread works on at once: 1 MiB in bfloat16
-_SUMS = 2.0**-60, 2.0**60  # of a row's powers: no sum and no product with v overflows, and what underflows is nothing beside it
+_SUMS = 2.0**-60, 2.0**60  # of a row's powers: far from the ends of float32's range, which is bfloat16's
 _PADDED = 2**17  # scores of all heads that are rather computed in vain than that a segment is called for alone
 
 
@@ -223,7 +223,7 @@ class _Products(torch.autograd.Function):
 
 
 def _unshifted(q_THd: Tensor, k_THd: Tensor, v_THd: Tensor, group: _Group) -> Tensor | None:
-    """out_THd without gradients; None where the sum of a row's powers leaves ``_SUMS``, which needs scores beyond 40.
+    """out_THd without gradients; None where the sum of a row's powers leaves ``_SUMS``, which needs scores beyond 34.
 
     Powers of 2 of the scores as they are, not less their greatest, divided by their sum after the product with v: two passes
     over the scores in place of a softmax's five.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_CACHED = 2**17  # numbers turned at once on a CPU: 0.5 MiB in float32
+_CACHED = 2**17  # numbers turned at once on a CPU, so that what lies between stays in the cache: 0.5 MiB in float32
 
 
 def angles(
@@ -41,7 +41,7 @@ def angles(
 
 def rotate(x_THd: Tensor, cos_Td: Tensor, sin_Td: Tensor) -> Tensor:
     """Turn queries or keys by their angles; the dtype of ``x`` is kept. More dimensions may stand for H."""
-    shape = (len(cos_Td), *[1] * (x_THd.dim() - 2), cos_Td.shape[-1])
+    shape = (-1, *[1] * (x_THd.dim() - 2), cos_Td.shape[-1])
     return _Rotation.apply(x_THd, cos_Td.reshape(shape), sin_Td.reshape(shape))  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -51,21 +51,23 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turned(x, cos, sin)
+        half = x.shape[-1] // 2
+        signed = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+        traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+        if x.device.type != "cpu" or traced:  # a graph knows no number of parts
+            return _turned(x, cos, signed)
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        tokens = max(1, _CACHED // x.shape[1:].numel())
+        for x_, cos_, signed_, out_ in zip(*(each.split(tokens) for each in (x, cos, signed, out)), strict=True):
+            out_.copy_(_turned(x_, cos_, signed_))
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turned(grads[0], cos, -sin), None, None
+        return _Rotation.apply(grads[0], cos, -sin), None, None  # type: ignore[no-untyped-call]
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """On a CPU a few tokens at a time, so that what lies between stays in the cache."""
-    half = x.shape[-1] // 2
-    signed = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    tokens = max(1, _CACHED // x.shape[1:].numel()) if x.device.type == "cpu" else max(1, len(x))
-    for x_, cos_, signed_, out_ in zip(*(each.split(tokens) for each in (x, cos, signed, out)), strict=True):
-        exact = x_.to(torch.promote_types(x.dtype, cos.dtype))
-        out_.copy_((exact * cos_).addcmul_(exact.roll(half, -1), signed_))
-    return out
+def _turned(x: Tensor, cos: Tensor, signed: Tensor) -> Tensor:
+    exact = x.to(torch.promote_types(x.dtype, cos.dtype))
+    return (exact * cos).addcmul_(exact.roll(x.shape[-1] // 2, -1), signed).to(x.dtype)

@@ -139,24 +139,31 @@ def test_ids_are_kept_for_a_vocabulary(home, large, monkeypatch, unit):
     units = [[step.micro[0].layout.unit_T for step in made] for made in (found, wanted)]
     assert all(torch.equal(a, b) for a, b in zip(*units, strict=True))
     assert any(bool((a.diff() == 0).any()) for a in units[0]) == (unit == "word")
-    examples = data.sources("train")[0].examples
+    examples = data.sources("train", encoded=True)[0].examples
     copied = pickle.loads(pickle.dumps(examples))
     assert [e["text"] for e in copied] == [e["text"] for e in examples] == list(data.training_records("text"))
     assert all(np.array_equal(a["text"].raw.codes, b["text"].raw.codes) for a, b in zip(copied, examples, strict=True))
+    plain = [e["text"].raw for e in data.sources("train")[0].examples]  # for whoever has another tokenizer
+    assert {type(raw) for raw in plain} == {str}
     fresh(280).sources("train")
     (folder,) = (home / "home" / "shelves").iterdir()
     assert len(list(folder.glob("codes-*.npy"))) == len(list(folder.glob("codes-*.bin"))) == 2
 
 
+@pytest.mark.parametrize("kept", [-3, None])
 @pytest.mark.parametrize("kind", [".bin", ".npy"])
-def test_broken_ids_are_made_again(home, large, caplog, kind):
+def test_broken_ids_are_made_again(home, large, caplog, kind, kept):
     data = read(write(home / "files", ["text"], records=100))
     wanted = steps(data)
     (place,) = (home / "home" / "shelves").glob(f"*/codes-*{kind}")
-    place.write_bytes(place.read_bytes()[:-3])
+    whole = place.read_bytes()
+    place.unlink()
+    if kept is not None:
+        place.write_bytes(whole[:kept])
     with caplog.at_level("WARNING", "mmm"):
         assert same(steps(data), wanted)
-    assert "is broken" in caplog.text
+    assert ("is broken" in caplog.text) == (kept is not None or kind == ".bin")
+    assert place.read_bytes() == whole
 
 
 def test_ids_that_cannot_be_kept_are_made_in_every_run(home, large, monkeypatch, caplog):
@@ -180,7 +187,7 @@ def test_a_record_that_cannot_be_encoded_is_named(home, large, monkeypatch):
         raise ValueError("not today")
 
     monkeypatch.setattr("mmm.modalities.text.TextTokenizer.encode", refuse)
-    with pytest.raises(BadRecord, match=r"1.*not today"):
+    with pytest.raises(BadRecord, match=r"record 1: not today"):
         data.sources("train")
     assert not list((home / "home").glob("shelves/*/codes-*"))
 

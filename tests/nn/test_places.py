@@ -52,6 +52,12 @@ def test_rotation_and_its_gradient_are_those_of_the_formula(tokens):
     assert near(*(torch.autograd.grad((y * weight).sum(), x)[0] for y in (ours, expected)), 1e-12)
 
 
+def test_the_gradient_of_a_rotation_has_one_itself():
+    x = torch.randn(5, 1, 4, dtype=torch.float64, requires_grad=True)
+    turn = [each.double() for each in angles(torch.rand(5, 3), 4, 1)]
+    assert torch.autograd.gradgradcheck(lambda x: rotate(x, *turn).square(), (x,))
+
+
 def test_every_coordinate_turns_something():
     base = angles(torch.zeros(1, 3), 12, 3)[1]
     for c in range(3):
