@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from .draw import Draw, hash64
@@ -55,17 +54,17 @@ class Encoded(str):
     tokenizer alone.
 
     Args:
-        codes: whole numbers, in one row.
+        codes: (n,) int32.
     """
 
-    codes: np.ndarray
+    codes: Tensor
 
-    def __new__(cls, raw: str, codes: np.ndarray) -> Encoded:
+    def __new__(cls, raw: str, codes: Tensor) -> Encoded:
         made = super().__new__(cls, raw)
         made.codes = codes
         return made
 
-    def __reduce__(self) -> tuple[type[Encoded], tuple[str, np.ndarray]]:
+    def __reduce__(self) -> tuple[type[Encoded], tuple[str, Tensor]]:
         return Encoded, (str(self), self.codes)
 
 
@@ -100,8 +99,8 @@ class Tokenizer(ABC):
     def tokenize(self, raw: Any, draw: Draw | None = None) -> Piece:
         """The piece of one raw value. ``draw`` is the record's own stream (crop, augmentation); None: nothing random."""
 
-    def encode(self, raw: str) -> np.ndarray:
-        """What of ``tokenize`` is the same at every reading: whole numbers of 32 bits, in one row.
+    def encode(self, raw: str) -> Tensor:
+        """What of ``tokenize`` is the same at every reading: (n,) int32.
 
         Only asked where ``encoding`` is named. Raises ValueError where ``tokenize`` does.
         """

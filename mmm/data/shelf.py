@@ -88,7 +88,7 @@ class Shelf(Sequence[Example]):
     def _at(self, n: int) -> Record:
         raw, key = self._text[n].decode(), self._keys[n]
         if self._codes is not None:
-            raw = Encoded(raw, np.frombuffer(self._codes[n], np.int32))
+            raw = Encoded(raw, torch.from_numpy(np.frombuffer(self._codes[n], np.int32).copy()))
         return Record(self.paths[self._path_N[n]], json.loads(self._names[n]), raw, key or raw.encode())
 
     def select(self, index: np.ndarray) -> Shelf:
@@ -142,7 +142,7 @@ class Shelf(Sequence[Example]):
                 for n in range(len(self._text)):
                     record = self._at(n)
                     try:
-                        writer.add(tokenizer.encode(record.raw).astype(np.int32, copy=False).tobytes())
+                        writer.add(tokenizer.encode(record.raw).to(torch.int32).numpy().tobytes())
                     except ValueError as error:
                         raise BadRecord(record.path, record.record, str(error)) from error
             for kind in (".bin", ".npy"):  # the ends last: where they lie, all lies

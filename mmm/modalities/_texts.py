@@ -1,14 +1,15 @@
-"""Texts in files: stretches of plain text, JSON lines, columns of tables."""
+"""Texts in files and in records: stretches of plain text, JSON lines, columns of tables, one text or two."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmm.core.errors import BadRecord
+from mmm.core.modality import Record
 from mmm.modalities._ids import lines
 
 
@@ -105,3 +106,18 @@ def table_rows(path: Path, field: str) -> Iterator[tuple[int, Any, Any]]:
                     number += 1
     except pyarrow.ArrowException as e:
         raise BadRecord(path, None, f"cannot be read: {e}") from e
+
+
+def texts_of(raw: str | tuple[str, str]) -> tuple[str, ...]:
+    """One text or two."""
+    return tuple(raw) if isinstance(raw, (list, tuple)) and len(raw) == 2 else (raw,)
+
+
+class Raws:
+    """The texts of records, as often as they are asked for and never all at once."""
+
+    def __init__(self, records: Sequence[Record]):
+        self.records = records
+
+    def __iter__(self) -> Iterator[str]:
+        return (record.raw for record in self.records)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from mmm.core.modality import Assets, Encoded, Record, Tokenizer
 from mmm.core.tokens import Piece
 from mmm.modalities._frame import frames
 from mmm.modalities._ids import Embedding, IdModality, Positions, Window
-from mmm.modalities._texts import fault_of, json_rows, pieces, stretches, table_rows
+from mmm.modalities._texts import Raws, fault_of, json_rows, pieces, stretches, table_rows, texts_of
 from mmm.modalities._vocabulary import FRAME, SPECIALS, Algorithm, extend, pretrained_tokenizer, train
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class TextTokenizer(Tokenizer):
         else:
             if not records:
                 raise ValueError("Text: no record to train the vocabulary on; give data, or pretrained")
-            self._set(train(_Raw(records), self.algorithm, self.vocabulary), SPECIALS)
+            self._set(train(Raws(records), self.algorithm, self.vocabulary), SPECIALS)
 
     def assets(self) -> Assets:
         found = {"tokenizer.json": self._ready().to_str().encode(), "specials.json": json.dumps(self.roles).encode()}
@@ -155,7 +154,7 @@ class TextTokenizer(Tokenizer):
         Raises:
             ValueError: ``raw`` is no text or an empty one, or there is no vocabulary yet.
         """
-        codes = [self._codes(text) for text in _texts(raw)]
+        codes = [self._codes(text) for text in texts_of(raw)]
         texts = [ids for ids, _ in codes]
         frame = self.frames[len(texts) - 1]
         if len(texts) == 1:
@@ -174,16 +173,16 @@ class TextTokenizer(Tokenizer):
             cut=sum(map(len, ids)) < sum(map(len, texts)),
         )
 
-    def encode(self, raw: str) -> np.ndarray:
+    def encode(self, raw: str) -> Tensor:
         """The ids; where words are hidden as a whole, the number of each one's word after them, -1 for none."""
         encoding = self._encode(raw)
         words = [-1 if w is None else w for w in encoding.word_ids] if self.unit == "word" else []
-        return np.array(encoding.ids + words, np.int32)
+        return torch.tensor(encoding.ids + words, dtype=torch.int32)
 
-    def _codes(self, raw: str) -> np.ndarray:
+    def _codes(self, raw: str) -> Tensor:
         """(2, ids): the ids, and the number of each one's word; each its own word where words are no units."""
         codes = raw.codes if isinstance(raw, Encoded) else self.encode(raw)
-        return codes.reshape(2, -1) if self.unit == "word" else np.stack([codes, np.arange(len(codes))])
+        return codes.view(2, len(codes) // 2) if self.unit == "word" else torch.stack([codes, torch.arange(len(codes))])
 
     def _encode(self, raw: str) -> tokenizers.Encoding:
         fault = fault_of(raw)
@@ -218,7 +217,7 @@ class TextTokenizer(Tokenizer):
         return torch.zeros(0, dtype=torch.int64)
 
     def length(self, record: Record) -> int:
-        texts = _texts(record.raw)
+        texts = texts_of(record.raw)
         return min(sum(self._codes(text).shape[1] for text in texts) + len(self.frames[len(texts) - 1]), self.max_length)
 
     def cell(self, value: str, table: Path, row: int) -> Record:
@@ -322,23 +321,8 @@ class Text(IdModality):
         """Once: what a run has extended is as it is for the runs that begin from it."""
         if not self.extra or self.tokenizer.added:
             return False
-        self.tokenizer.extend([text for r in records for text in _texts(r.raw)], self.extra)
+        self.tokenizer.extend([text for r in records for text in texts_of(r.raw)], self.extra)
         return True
 
     def extended(self) -> dict[int, list[int]]:
         return self.tokenizer.added
-
-
-def _texts(raw: str | tuple[str, str]) -> tuple[str, ...]:
-    """One text or two."""
-    return tuple(raw) if isinstance(raw, (list, tuple)) and len(raw) == 2 else (raw,)
-
-
-class _Raw:
-    """The texts of records, as often as they are asked for and never all at once."""
-
-    def __init__(self, records: Sequence[Record]):
-        self.records = records
-
-    def __iter__(self) -> Iterator[str]:
-        return (record.raw for record in self.records)

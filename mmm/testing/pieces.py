@@ -78,8 +78,7 @@ def check_tokenizer(modality: Modality, raws: Sequence[Any], restored: Modality 
             changed = [f for f in FIELDS if not equal(getattr(piece, f), getattr(again, f))]
             assert not changed, f"{who}: one raw value and one draw give another {', '.join(changed)} {what}."
         if tokenizer.encoding is not None and isinstance(raw, str):
-            stored = np.frombuffer(tokenizer.encode(raw).astype(np.int32).tobytes(), np.int32)  # read-only, as from a file
-            again = tokenizer.tokenize(Encoded(raw, stored), Draw(0).at(i))
+            again = tokenizer.tokenize(Encoded(raw, tokenizer.encode(raw).to(torch.int32)), Draw(0).at(i))
             changed = [f for f in FIELDS if not equal(getattr(piece, f), getattr(again, f))]
             assert not changed, f"{who}: of what encode() gave, tokenize makes another {', '.join(changed)}."
 
