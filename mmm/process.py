@@ -25,7 +25,7 @@ def settle() -> None:
 def wait_briefly() -> None:
     """Threads of OpenMP look out for the next operation for a moment, then sleep.
 
-    One that sleeps at once takes longer to wake than a small operation lasts (a step on two threads 1.2 to 1.3 times as long);
+    One that sleeps at once takes longer to wake than a small operation lasts (a step on two threads 1.1 to 1.35 times as long);
     one that never does takes the core from whom it waits for, where other programs want the cores, too (up to 15 times as
     long). An OpenMP that does not know ``GOMP_SPINCOUNT`` (LLVM's, on macOS) sleeps at once.
     """

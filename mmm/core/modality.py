@@ -104,7 +104,7 @@ class Tokenizer(ABC):
 
         Only asked where ``encoding`` is named. Raises ValueError where ``tokenize`` does.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} names encoding={self.encoding!r}, and has no encode() of its own")
 
     @abstractmethod
     def detokenize(self, content_R: Tensor) -> Any:

@@ -66,21 +66,19 @@ def check_tokenizer(modality: Modality, raws: Sequence[Any], restored: Modality 
         modality: fitted. raws: a few raw values. restored: another one that took up its assets.
     """
     who, tokenizer = named(modality), modality.tokenizer
-    others = [(tokenizer, "a second time")]
-    if restored is not None:
-        others.append((restored.tokenizer, "after restore(assets)"))
     for i, raw in enumerate(raws):
         with keyed(modality):
             piece = tokenizer.tokenize(raw, Draw(0).at(i))
         check_piece(modality, tokenizer, piece)
-        for other, what in others:
-            again = other.tokenize(raw, Draw(0).at(i))
+        others = [(tokenizer, raw, "a second time")]
+        if restored is not None:
+            others.append((restored.tokenizer, raw, "after restore(assets)"))
+        if tokenizer.encoding is not None and isinstance(raw, str):
+            others.append((tokenizer, Encoded(raw, tokenizer.encode(raw)), "from what encode() gave"))
+        for other, given, what in others:
+            again = other.tokenize(given, Draw(0).at(i))
             changed = [f for f in FIELDS if not equal(getattr(piece, f), getattr(again, f))]
             assert not changed, f"{who}: one raw value and one draw give another {', '.join(changed)} {what}."
-        if tokenizer.encoding is not None and isinstance(raw, str):
-            again = tokenizer.tokenize(Encoded(raw, tokenizer.encode(raw).to(torch.int32)), Draw(0).at(i))
-            changed = [f for f in FIELDS if not equal(getattr(piece, f), getattr(again, f))]
-            assert not changed, f"{who}: of what encode() gave, tokenize makes another {', '.join(changed)}."
 
 
 def check_workers(modality: Modality, raws: Sequence[Any], pool: Pool | None = None) -> None:
