@@ -44,14 +44,23 @@ def test_every_backend_is_the_dense_reference(lengths, rule):
         assert near(a, b)
 
 
+@pytest.fixture(params=[False, True], ids=["vectors", "tiles"])
+def tiles(request, monkeypatch):
+    """Both kinds of CPU, whichever this is."""
+    monkeypatch.setattr("mmm.nn.attention._tiles", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_bfloat16_stays_within_its_rounding(rule):
+def test_bfloat16_stays_within_its_rounding(rule, tiles):
     where = layout([5, 5, 0, 9, 1])
     q, k, v = states(len(where), torch.bfloat16)
     exact = dense_attention(q.float(), k.float(), v.float(), where, rule)
     ours = attention(q, k, v, where, rule)
     assert ours.dtype == torch.bfloat16
     assert near(ours.float(), exact, 0.02)
+    with torch.inference_mode():
+        assert near(attention(q, k, v, where, rule).float(), exact, 0.02)
     grads = torch.autograd.grad(ours.float().square().sum(), (q, k, v))
     references = torch.autograd.grad(exact.square().sum(), (q, k, v))
     assert all(near(a.float(), b.float(), 0.05) for a, b in zip(grads, references, strict=True))
@@ -119,7 +128,7 @@ def test_padding_changes_nothing(monkeypatch, up_to):
 
 
 @pytest.mark.parametrize("up_to", [1024, 10])
-def test_lengths_that_were_met_without_gradients_can_be_learned(monkeypatch, up_to):
+def test_lengths_that_were_met_without_gradients_can_be_learned(monkeypatch, up_to, tiles):
     monkeypatch.setattr("mmm.nn.attention._PRODUCTS_UP_TO", up_to)
     _groups.cache_clear()
     where = layout([5, 17, 9, 30])
@@ -128,6 +137,21 @@ def test_lengths_that_were_met_without_gradients_can_be_learned(monkeypatch, up_
         attention(q, k, v, where)
     grads = torch.autograd.grad(attention(q, k, v, where).float().sum(), (q, k, v))
     assert all(bool(grad.isfinite().all()) for grad in grads)
+
+
+def test_answers_come_from_the_library_where_tiles_multiply(monkeypatch, tiles):
+    """And learning, and whatever may yet be learned from, never does."""
+    ways = []
+    apply = _Products.apply
+    monkeypatch.setattr(_Products, "apply", lambda *args: ways.append("products") or apply(*args))
+    where = layout([3, 5])
+    q, k, v = states(8, torch.bfloat16)
+    with torch.no_grad():
+        attention(q, k, v, where)
+    attention(*(x.detach() for x in (q, k, v)), where)
+    assert ways == ([] if tiles else ["products"] * 2)
+    attention(q.detach(), k, v.detach(), where)
+    assert ways == ["products"] * (1 if tiles else 3)
 
 
 def test_no_token_is_attended_by_none():
