@@ -62,15 +62,29 @@ class Draw:
         seed: the run's seed. Two draws with one seed, the same streams and the same keys give the same numbers.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_index", "_known", "_parent")
+    _parent: Draw
+    _index: int
+    _known: int | None
 
     def __init__(self, seed: int):
-        self._key: int = _mix(_signed(_signed(seed) + _GOLDEN))
+        self._known = _mix(_signed(_signed(seed) + _GOLDEN))
 
     def _child(self, index: int) -> Draw:
         child = Draw.__new__(Draw)
-        child._key = _fold(self._key, _signed(index))
+        child._known, child._parent, child._index = None, self, index
         return child
+
+    @property
+    def _key(self) -> int:
+        if self._known is None:
+            self._known = _fold(self._parent._key, _signed(self._index))
+        return self._known
+
+    @property
+    def asked(self) -> bool:
+        """Whether a number was drawn from it or from one under it; what was made with one that was not is always the same."""
+        return self._known is not None
 
     def stream(self, name: str) -> Draw:
         """An independent stream, by name: ``draw.stream("crop")``."""

@@ -82,7 +82,8 @@ class Tokenizer(ABC):
             those of large files are kept on disk, ready to be read; None: they are read anew in every run.
         measuring: names of its attributes that decide, with the vocabulary, how long a record is.
         encoding: names of its attributes that decide, with the vocabulary, what ``encode`` gives. Where they are named, records
-            that are kept on disk have it beside them, as ``Encoded``; None: they are encoded anew whenever they are read.
+            of training have it with them, as ``Encoded``, and those that are kept on disk have it there; None: they are encoded
+            anew whenever they are read.
     """
 
     coordinates: int = 1

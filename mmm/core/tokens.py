@@ -40,6 +40,11 @@ class Piece:
     def __len__(self) -> int:
         return self.positions.shape[0]
 
+    @property
+    def bytes(self) -> int:
+        """Of its tensors."""
+        return sum(x.nbytes for x in (self.content, self.positions, self.units, self.maskable) if x is not None)
+
     @cached_property
     def position_NC(self) -> Tensor:
         """(N, 3): one coordinate fills all three; two are put behind a 0."""

@@ -23,6 +23,7 @@ from .files import find_files
 from .loaders import VALIDATION_EPOCH, Held, Loader, Packer, Steps
 from .mixture import Example, Source, sample_of, samples_of
 from .shelf import Shelf, Shelves, shelved
+from .shelf import encoded as known_record
 from .tables import is_table, parts, read_joint, read_table
 
 __all__ = ["VALIDATION_EPOCH", "Data", "Held", "Steps"]
@@ -204,7 +205,7 @@ class Data(LightningDataModule):
         """The records of a split with their lengths; tokenizers must be fitted.
 
         Args:
-            encoded: with what these tokenizers make of them, where that is kept. They are for no other tokenizer then.
+            encoded: with what these tokenizers make of them (``Encoded``). They are for no other tokenizer then.
         """
         made = []
         for name, weight, examples in self._splits[split]:
@@ -215,16 +216,14 @@ class Data(LightningDataModule):
                 order_N = Draw(0).stream("validation").bits(samples_of(examples)).argsort()
                 log.info("data %r: %d of %d validation records are used", name, self.validation_records, len(examples))
                 examples = _chosen(examples, order_N[: self.validation_records])
-            lengths = self._lengths(examples)
-            if isinstance(examples, Shelf) and not encoded:
-                examples = examples.plain()
-            made.append(Source(name, weight, examples, lengths))
+            if isinstance(examples, Shelf):
+                lengths: Sequence[int] = examples.lengths(self.modalities[examples.name])  # type: ignore[assignment]
+                made.append(Source(name, weight, examples if encoded else examples.plain(), lengths))
+            else:
+                known = [{m: known_record(self.tokenizers[m], r) for m, r in e.items()} for e in examples]
+                lengths = [sum(self.tokenizers[m].length(part) for m, r in e.items() for part in parts(r)) for e in known]
+                made.append(Source(name, weight, known if encoded else examples, lengths))
         return made
-
-    def _lengths(self, examples: Sequence[Example]) -> Sequence[int]:
-        if isinstance(examples, Shelf):
-            return examples.lengths(self.modalities[examples.name])  # type: ignore[return-value]
-        return [sum(self.tokenizers[m].length(part) for m, r in e.items() for part in parts(r)) for e in examples]
 
     def in_batches(self, split: str) -> Iterator[Tokens]:
         """Every record of a split once, read as validation reads its own, in batches of at most ``tokens_per_batch``."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -140,11 +141,7 @@ class Shelf(Sequence[Example]):
         with tempfile.TemporaryDirectory(dir=self.folder, suffix=".part") as part:
             with _Writer(Path(part) / codes) as writer:
                 for n in range(len(self._text)):
-                    record = self._at(n)
-                    try:
-                        writer.add(tokenizer.encode(record.raw).to(torch.int32).numpy().tobytes())
-                    except ValueError as error:
-                        raise BadRecord(record.path, record.record, str(error)) from error
+                    writer.add(_codes(tokenizer, self._at(n)).numpy().tobytes())
             for kind in (".bin", ".npy"):  # the ends last: where they lie, all lies
                 (Path(part) / codes).with_suffix(kind).replace((self.folder / codes).with_suffix(kind))
 
@@ -174,6 +171,24 @@ class Shelf(Sequence[Example]):
             return tokenizer.length(record)
         except ValueError as error:
             raise BadRecord(record.path, record.record, str(error)) from error
+
+
+def encoded(tokenizer: Tokenizer, record: Record) -> Record:
+    """A record in memory, its string as ``Encoded``; itself where the tokenizer has no ``encoding``, or it holds no string.
+
+    Raises:
+        BadRecord: it cannot be encoded.
+    """
+    if tokenizer.encoding is None or not isinstance(record.raw, str):
+        return record
+    return dataclasses.replace(record, raw=Encoded(record.raw, _codes(tokenizer, record)))
+
+
+def _codes(tokenizer: Tokenizer, record: Record) -> torch.Tensor:
+    try:
+        return tokenizer.encode(record.raw).to(torch.int32)
+    except ValueError as error:
+        raise BadRecord(record.path, record.record, str(error)) from error
 
 
 class Shelves(Sequence[Record]):

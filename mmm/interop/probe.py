@@ -27,10 +27,10 @@ def id_pieces(tokenizer: Any, lengths: Sequence[int] = LENGTHS) -> list[Piece]:
         ids = tokenizer.choices[draw.stream("ids").integers(len(tokenizer.choices), torch.arange(n))]
         if number:
             ids = torch.where(draw.stream("mask").uniform(torch.arange(n)) < 0.2, tokenizer.mask, ids)
-        texts = [text.tolist() for text in ids.tensor_split(len(frame.types))]
-        id_N, type_N, _ = (torch.tensor(values) for values in frame.around(texts, texts))
+        texts = ids.tensor_split(len(frame.types))
+        id_N = frame.around(texts)
         place_N = torch.arange(len(id_N))
-        positions = torch.stack([type_N, place_N], 1) if tokenizer.coordinates > 1 else place_N
+        positions = torch.stack([frame.types_of(texts), place_N], 1) if tokenizer.coordinates > 1 else place_N
         pieces.append(Piece(id_N, positions, maskable=torch.isin(id_N, tokenizer.choices)))
     return pieces
 

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 if TYPE_CHECKING:
     import tokenizers
 
@@ -28,29 +31,29 @@ class Frame:
     def __len__(self) -> int:
         return sum(map(len, self.fences))
 
-    def around(self, texts: Sequence[Sequence[int]], words: Sequence[Sequence[int | None]]) -> tuple[list[int], ...]:
-        """(id_N, type_N, unit_N) of the texts with their fences.
+    def around(self, texts: Sequence[Tensor]) -> Tensor:
+        """id_N of the ids of texts with their fences."""
+        return self._between([torch.tensor(fence, dtype=torch.int64) for fence in self.fences], [text.long() for text in texts])
+
+    def types_of(self, texts: Sequence[Tensor]) -> Tensor:
+        """type_N."""
+        fences = [torch.full((len(fence),), self.types[max(0, i - 1)]) for i, fence in enumerate(self.fences)]
+        return self._between(fences, [torch.full((len(text),), kind) for text, kind in zip(texts, self.types, strict=True)])
+
+    def units_of(self, words: Sequence[Tensor]) -> Tensor:
+        """unit_N: the tokens of a word are a unit, and so is every token of a fence.
 
         Args:
-            words: number of the word of each token; the tokens of a word are a unit, and so is every token of a fence.
+            words: number of the word of each token of each text.
         """
-        ids: list[int] = []
-        types: list[int] = []
-        units: list[int] = []
-        unit = -1
-        for number, fence in enumerate(self.fences):
-            kind = self.types[max(0, number - 1)]
-            if number:
-                word = words[number - 1]
-                for i, w in enumerate(word):
-                    unit += i == 0 or w != word[i - 1]
-                    units.append(unit)
-                ids += texts[number - 1]
-            ids += fence
-            units += range(unit + 1, unit + 1 + len(fence))
-            unit += len(fence)
-            types += [kind] * (len(ids) - len(types))
-        return ids, types, units
+        begun = [torch.cat([word.new_ones(1, dtype=torch.bool)[: len(word)], word[1:] != word[:-1]]) for word in words]
+        fences = [torch.ones(len(fence), dtype=torch.bool) for fence in self.fences]
+        return self._between(fences, begun).cumsum(0) - 1
+
+    @staticmethod
+    def _between(fences: Sequence[Tensor], texts: Sequence[Tensor]) -> Tensor:
+        first, *others = fences
+        return torch.cat([first, *(part for pair in zip(texts, others, strict=True) for part in pair)])
 
 
 def frames(model: tokenizers.Tokenizer, cls: int | None, sep: int | None) -> tuple[Frame, Frame]:

@@ -100,9 +100,11 @@ class ImageTokenizer(Tokenizer):
         else:
             pixels = self._processed(raw)
         height, width = pixels.shape[1] // self.patch, pixels.shape[2] // self.patch
-        patches = rearrange(pixels, "c (h p) (w q) -> (h w) (p q c)", p=self.patch, q=self.patch)
         positions, maskable = _grid(height, width, self.specials)
-        content = torch.cat([torch.zeros(self.specials, self.row), patches])
+        content = torch.zeros(self.specials + height * width, self.row)
+        # einops would write each pixel twice, and small images are many.
+        patches_hwpqc = content[self.specials :].view(height, width, self.patch, self.patch, self.channels)
+        patches_hwpqc.copy_(pixels.reshape(-1, height, self.patch, width, self.patch).permute(1, 3, 2, 4, 0))
         return Piece(content=content, positions=positions, maskable=maskable)
 
     def detokenize(self, content_R: Tensor) -> Tensor:

@@ -108,8 +108,9 @@ class TextTokenizer(Tokenizer):
             )
         self.window.room = self.max_length - len(self.frames[0])
         added = {i for i, token in model.get_added_tokens_decoder().items() if token.special}
-        self.special_ids = frozenset(added | set(special.values()))
-        self._choices = torch.tensor(sorted(set(vocabulary.values()) - self.special_ids))
+        specials = added | set(special.values())
+        self.specials = torch.tensor(sorted(specials))
+        self._choices = torch.tensor(sorted(set(vocabulary.values()) - specials))
 
     def _ready(self) -> tokenizers.Tokenizer:
         if self.model is None and self.pretrained is not None:
@@ -155,22 +156,21 @@ class TextTokenizer(Tokenizer):
             ValueError: ``raw`` is no text or an empty one, or there is no vocabulary yet.
         """
         codes = [self._codes(text) for text in texts_of(raw)]
-        texts = [ids for ids, _ in codes]
+        texts = [each[0] for each in codes]
         frame = self.frames[len(texts) - 1]
         if len(texts) == 1:
             kept = [self.window(len(texts[0]), draw)]
         else:
             kept = [*self.window.two(len(texts[0]), len(texts[1]), self.max_length - len(frame), draw)]
-        ids = [text[at].tolist() for text, at in zip(texts, kept, strict=True)]
-        words = [word[at].tolist() for (_, word), at in zip(codes, kept, strict=True)]
-        id_N, type_N, unit_N = frame.around(ids, words)
+        whole, texts = texts, [text[at] for text, at in zip(texts, kept, strict=True)]
+        id_N = frame.around(texts)
         place_N = torch.arange(len(id_N))
         return Piece(
-            content=torch.tensor(id_N),
-            positions=place_N if self.coordinates == 1 else torch.stack([torch.tensor(type_N), place_N], 1),
-            units=torch.tensor(unit_N) if self.unit == "word" else None,
-            maskable=torch.tensor([i not in self.special_ids for i in id_N]),
-            cut=sum(map(len, ids)) < sum(map(len, texts)),
+            content=id_N,
+            positions=place_N if self.coordinates == 1 else torch.stack([frame.types_of(texts), place_N], 1),
+            units=frame.units_of([each[1, at] for each, at in zip(codes, kept, strict=True)]) if self.unit == "word" else None,
+            maskable=~torch.isin(id_N, self.specials),
+            cut=sum(map(len, texts)) < sum(map(len, whole)),
         )
 
     def encode(self, raw: str) -> Tensor:
@@ -180,9 +180,9 @@ class TextTokenizer(Tokenizer):
         return torch.tensor(encoding.ids + words, dtype=torch.int32)
 
     def _codes(self, raw: str) -> Tensor:
-        """(2, ids): the ids, and the number of each one's word; each its own word where words are no units."""
+        """(1, ids); where words are units (2, ids): under each id the number of its word."""
         codes = raw.codes if isinstance(raw, Encoded) else self.encode(raw)
-        return codes.view(2, len(codes) // 2) if self.unit == "word" else torch.stack([codes, torch.arange(len(codes))])
+        return codes.view(2, len(codes) // 2) if self.unit == "word" else codes[None]
 
     def _encode(self, raw: str) -> tokenizers.Encoding:
         fault = fault_of(raw)

@@ -1,5 +1,7 @@
 """Keyed randomness: frozen numbers, uniform ones, and none that a batch mate can change."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -91,3 +93,18 @@ def test_tokens_and_segments_are_keyed_by_record_not_by_batch():
         assert torch.equal(draw.per_token(one, 2), all_T[tokens.layout.segment_T == s])
         assert torch.equal(draw.per_segment(one), all_S[s : s + 1])
     assert len(set(all_S.tolist())) == len(raws)
+
+
+def test_a_draw_knows_whether_it_was_asked():
+    """For itself, or for a stream or a key under it; not for what lies beside it."""
+    draw = Draw(5).stream("tokenize")
+    record = draw.at(3, 0)
+    assert not record.asked
+    pickle.loads(pickle.dumps(record)).uniform(1)
+    draw.at(3, 1).seed()
+    assert not record.asked
+    crop = record.stream("crop")
+    assert not record.asked
+    crop.integers(7)
+    assert crop.asked
+    assert record.asked

@@ -293,6 +293,38 @@ def test_a_process_started_afresh_makes_the_same_steps(everything):
         assert_same(a, b)
 
 
+def test_pieces_that_are_kept_change_nothing(everything, monkeypatch):
+    """Many epochs, in which what is too long is cut; nothing is tokenised twice but what is cut or augmented."""
+    monkeypatch.setattr("mmm.data.loaders.KEPT", 0)
+    wanted = batches(read(everything, fit=True), 60)
+    monkeypatch.undo()
+    data = read(everything, fit=True)
+    read_again: Counter = Counter()
+    for name, tokenizer in data.tokenizers.items():
+
+        def counted(raw, draw=None, name=name, tokenize=tokenizer.tokenize):
+            piece = tokenize(raw, draw)
+            read_again[name, str(raw), bool(draw and draw.asked)] += 1
+            return piece
+
+        monkeypatch.setattr(tokenizer, "tokenize", counted)
+    steps = Steps(data, 0, 1, {})
+    for a, b in zip(wanted, (steps.batch(plan) for plan in islice(steps.plans(), 60)), strict=True):
+        assert_same(a, b)
+    assert {count for (*_, cut), count in read_again.items() if not cut} == {1}
+    assert max(count for (*_, cut), count in read_again.items() if cut) > 1
+
+
+def test_no_more_pieces_are_kept_than_there_is_room_for(everything, monkeypatch):
+    monkeypatch.setattr("mmm.data.loaders.KEPT", 2000)
+    steps = Steps(read({"protein": everything["protein"]}, fit=True), 0, 1, {})
+    wanted = batches(read({"protein": everything["protein"]}, fit=True), 30)
+    for a, b in zip(wanted, (steps.batch(plan) for plan in islice(steps.plans(), 30)), strict=True):
+        assert_same(a, b)
+    kept = [piece.bytes + len(key) for (_, key), piece in steps._pack._kept.items()]
+    assert sum(kept[:-1]) < 2000 <= sum(kept)
+
+
 def test_the_cursor_of_a_batch_goes_on_after_it(everything):
     data = read(everything, fit=True)
     whole = batches(data, 8)

@@ -3,6 +3,7 @@
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,22 @@ def test_ids_are_kept_for_a_vocabulary(home, large, monkeypatch, unit):
     fresh(280).sources("train")
     (folder,) = (home / "home" / "shelves").iterdir()
     assert len(list(folder.glob("codes-*.npy"))) == len(list(folder.glob("codes-*.bin"))) == 2
+
+
+@pytest.mark.parametrize("unit", ["token", "word"])
+def test_ids_of_small_files_are_kept_in_memory(home, monkeypatch, unit):
+    files = write(home / "files", ["text"], records=40)
+    data = Data(files=files, tokens_per_batch=200, validation=0.3)
+    text = Text(vocabulary=270, max_length=12, record_words=8, unit=unit)  # some are cut to a window
+    data.read({"text": text}, seed=3)
+    text.fit(data.training_records("text"))
+    with monkeypatch.context() as without:
+        without.setattr("mmm.data.module.known_record", lambda tokenizer, record: record)
+        wanted = steps(data)
+    feed = Steps(data, 0, 1, {})
+    monkeypatch.setattr("mmm.modalities.text.TextTokenizer._encode", None)
+    assert same([feed.batch(plan) for plan in islice(feed.plans(), len(wanted))], wanted)
+    assert {type(e["text"].raw) for e in data._splits["train"][0][2]} == {str}  # for whoever has another tokenizer
 
 
 @pytest.mark.parametrize("kept", [-3, None])

@@ -165,7 +165,7 @@ def test_a_pretrained_tokenizer_keeps_its_own_specials(tmp_path):
     assert [text.tokenizer.model.id_to_token(i) for i in piece.content[[0, -1]].tolist()] == ["<s>", "</s>"]
     assert piece.content.tolist().count(text.tokenizer.mask) == 1
     assert text.tokenizer.detokenize(piece.content) == "the <mask> sat"
-    assert not set(text.tokenizer.choices.tolist()) & set(text.tokenizer.special_ids)
+    assert not set(text.tokenizer.choices.tolist()) & set(text.tokenizer.specials.tolist())
     text.fit([])
     elsewhere = Text(pretrained="a folder that is gone", max_length=64)
     elsewhere.restore(text.assets())
