@@ -177,12 +177,15 @@ class Workload:
         compiled: bool = False,
         optimizer: str = "fused",
         batch: int | None = None,
+        prepare: Callable[[Training], Any] | None = None,
     ) -> peers.Case:
-        """See the peers. ``compiled``: encoder, decoder and heads."""
+        """See the peers. ``compiled``: encoder, decoder and heads. ``prepare``: what is done to the model before it is timed."""
         check_fused(optimizer)
         theirs = Peer.of(self.peer, seed, n_batches, batch)
         torch.manual_seed(seed)
         training = self.make()
+        if prepare is not None:
+            prepare(training)
         looks = self.looks(training, theirs.batches, seed)
         useful, samples, flops = (total / n_batches for total in (theirs.useful, theirs.samples, theirs.flops))
         step, infer = calls(training, looks, dtype, compiled)
