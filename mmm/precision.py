@@ -11,6 +11,8 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
+from .core.master import round_weight
+
 log = logging.getLogger("mmm")
 
 GPUS = ("auto", "gpu", "cuda")
@@ -60,7 +62,7 @@ class TrueBfloat16(MixedPrecision):
         tied = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
         for part in module.modules():
             if isinstance(part, nn.Linear) and id(part.weight) not in tied:
-                part.weight.data = part.weight.data.bfloat16()
+                round_weight(part.weight)
         return module
 
     def autocast_context_manager(self) -> torch.autocast:

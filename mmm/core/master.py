@@ -14,6 +14,23 @@ import torch
 from torch import Tensor, nn
 
 
+def round_weight(weight: nn.Parameter) -> None:
+    """Turn a weight into bfloat16. What it was rounded from stays with it until ``mastered`` takes it for its copy: copies that
+    began on bfloat16's grid would lose the first steps, which are shorter than half of its distances."""
+    exact = weight.data
+    weight.data = exact.bfloat16()
+    if weight.requires_grad:
+        weight.exact = exact  # type: ignore[attr-defined]
+
+
+def _exact(weight: nn.Parameter) -> Tensor:
+    """What a weight was rounded from, where it still is that; else the weight."""
+    exact: Tensor | None = weight.__dict__.pop("exact", None)
+    if exact is None or not torch.equal(exact.to(weight), weight.detach()):
+        return weight.detach().float()
+    return exact.to(weight.device)
+
+
 class Mastered(torch.optim.Optimizer):
     """An optimiser of float32 copies, seen from outside as one of the weights.
 
@@ -82,7 +99,7 @@ def mastered(
     for group in groups:
         for i, parameter in enumerate(group["params"]):
             if parameter.dtype == torch.bfloat16:
-                copy = nn.Parameter(parameter.detach().float())
+                copy = nn.Parameter(_exact(parameter))
                 pairs.append((parameter, copy))
                 group["params"][i] = copy
     inner = make(groups)

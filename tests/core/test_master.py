@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmm.core.master import Mastered
+from mmm.core.master import Mastered, round_weight
 from mmm.optimizers.adamw import AdamW
 from mmm.optimizers.lion import Lion
 from mmm.optimizers.muon import Muon
@@ -14,11 +14,11 @@ from mmm.optimizers.muon import Muon
 KINDS = [AdamW, Lion, Muon]
 
 
-def half_net(seed: int = 0) -> nn.Module:
+def half_net(seed: int = 0, rounded: bool = True) -> nn.Module:
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 4))
     for part in net.modules():
-        if isinstance(part, nn.Linear):
+        if rounded and isinstance(part, nn.Linear):
             part.weight.data = part.weight.data.bfloat16()
     return net
 
@@ -55,6 +55,31 @@ def test_as_the_float32_optimiser_learns(kind):
     assert half[1].weight.dtype == half[0].bias.dtype == torch.float32
     for weight, copied in ours.pairs:
         assert torch.equal(weight, copied.bfloat16())
+
+
+def test_copies_are_what_weights_were_rounded_from():
+    """So training is that of mixed precision, to the bit; nothing is kept twice, and a weight that is another by now is copied."""
+    half, full = (half_net(rounded=False) for _ in range(2))
+    for part in half.modules():
+        if isinstance(part, nn.Linear):
+            round_weight(part.weight)
+    ours, plain = (AdamW(lr=3e-5, clip=None).build(net.parameters()) for net in (half, full))
+    assert half[0].weight.dtype == torch.bfloat16
+    assert not any("exact" in vars(weight) for weight in half.parameters())
+    assert train(half, ours, 10) == train(full, plain, 10)
+    for part in (half[0], half[2]):
+        round_weight(part.weight)
+    other = half_net(seed=1)
+    half.load_state_dict(other.state_dict())
+    for weight, copied in AdamW().build(half.parameters()).pairs:
+        assert torch.equal(weight.float(), copied)
+
+
+def test_a_frozen_weight_is_rounded_and_no_more():
+    weight = nn.Parameter(torch.randn(3, 3), requires_grad=False)
+    round_weight(weight)
+    assert weight.dtype == torch.bfloat16
+    assert "exact" not in vars(weight)
 
 
 def test_steps_smaller_than_a_digit_add_up():

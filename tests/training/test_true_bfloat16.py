@@ -38,7 +38,9 @@ def test_it_learns_what_mixed_precision_learns(runs):
     true, mixed = (losses(runs / name / "losses.csv") for name in ("true", "mixed"))
     assert true.keys() == mixed.keys()
     for term, steps in true.items():
-        assert [total for _, total, _ in steps] == pytest.approx([total for _, total, _ in mixed[term]], rel=0.02), term
+        assert [total for _, total, _ in steps] == pytest.approx([total for _, total, _ in mixed[term]], rel=1e-3), (
+            term
+        )  # gradients are clipped in bfloat16
 
 
 def test_it_goes_on_to_the_same_bits(runs, tmp_path):

@@ -3,7 +3,7 @@
     export PYTHONPATH=.:PEERS OMP_NUM_THREADS=1
     python PEERS/run.py bert tools.bench.referee:text tools.bench.pure:text --threads 1 --clock cpu
 
-The optimiser moves float32 copies of these weights. The loss is that of rounded weights, a little off the others'.
+The optimiser moves float32 copies of these weights, so the losses are the others'.
 """
 
 from __future__ import annotations

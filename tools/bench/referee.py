@@ -179,7 +179,7 @@ class Workload:
         batch: int | None = None,
         prepare: Callable[[Training], Any] | None = None,
     ) -> peers.Case:
-        """See the peers. ``compiled``: encoder, decoder and heads. ``prepare``: what is done to the model before it is timed."""
+        """See the peers. ``compiled``: encoder, decoder and heads. ``prepare``: what is done to the model once it is built."""
         check_fused(optimizer)
         theirs = Peer.of(self.peer, seed, n_batches, batch)
         torch.manual_seed(seed)
