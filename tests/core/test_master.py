@@ -58,7 +58,7 @@ def test_as_the_float32_optimiser_learns(kind):
 
 
 def test_copies_are_what_weights_were_rounded_from():
-    """So training is that of mixed precision, to the bit; nothing is kept twice, and a weight that is another by now is copied."""
+    """So training is that of mixed precision, to the bit. Nothing is kept twice; a weight that is another by now is copied."""
     half, full = (half_net(rounded=False) for _ in range(2))
     for part in half.modules():
         if isinstance(part, nn.Linear):

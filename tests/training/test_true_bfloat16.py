@@ -35,12 +35,11 @@ def test_products_are_kept_in_bfloat16(runs):
 
 
 def test_it_learns_what_mixed_precision_learns(runs):
+    """But for gradients, which are clipped in bfloat16."""
     true, mixed = (losses(runs / name / "losses.csv") for name in ("true", "mixed"))
     assert true.keys() == mixed.keys()
     for term, steps in true.items():
-        assert [total for _, total, _ in steps] == pytest.approx([total for _, total, _ in mixed[term]], rel=1e-3), (
-            term
-        )  # gradients are clipped in bfloat16
+        assert [total for _, total, _ in steps] == pytest.approx([total for _, total, _ in mixed[term]], rel=1e-3), term
 
 
 def test_it_goes_on_to_the_same_bits(runs, tmp_path):
