@@ -98,7 +98,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def tokenize(self, raw: Any, draw: Draw | None = None) -> Piece:
-        """The piece of one raw value. ``draw`` is the record's own stream (crop, augmentation); None: nothing random."""
+        """The piece of one raw value. ``draw`` is the record's own stream (crop, augmentation); None: nothing random.
+
+        What asks the draw for no number is the same at every reading, and training may keep it for the next.
+        """
 
     def encode(self, raw: str) -> Tensor:
         """What of ``tokenize`` is the same at every reading: (n,) int32.

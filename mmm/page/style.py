@@ -18,10 +18,11 @@ p { max-width: 72ch; color: var(--soft); } p strong { color: var(--ink); }
 small { color: var(--soft); font-size: 13px; white-space: nowrap; }
 .eyebrow { margin: 0 0 8px; font-size: 13px; letter-spacing: .08em; text-transform: uppercase; }
 .verdict { margin: 16px 0 32px; font-size: 20px; line-height: 1.45; color: var(--ink); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 1px; margin: 0; overflow: hidden;
+.tiles { display: flex; flex-wrap: wrap; gap: 1px; margin: 0; overflow: hidden;
   border: 1px solid var(--line); border-radius: 12px; background: var(--line); }
-.tiles div { padding: 14px 18px; background: var(--card); display: flex; flex-direction: column-reverse; }
-.tiles dt { font-size: 13px; color: var(--soft); } .tiles dd { margin: 0; font-size: 20px; font-weight: 600; }
+.tiles div { flex: 1 0 auto; padding: 14px 18px; background: var(--card); display: flex; flex-direction: column-reverse; }
+.tiles dt { font-size: 13px; color: var(--soft); }
+.tiles dd { margin: 0; font-size: 20px; font-weight: 600; white-space: nowrap; }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); } .c3 { --c: var(--c3); } .c4 { --c: var(--c4); }
 .c5 { --c: var(--c5); }
 strong[class^=c], h3[class^=c] { color: var(--c); }
@@ -69,7 +70,7 @@ summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 @media (max-width: 640px) {
   body { padding: 32px 16px 64px; } h1 { font-size: 30px; } h2 { margin-top: 56px; } .verdict { font-size: 18px; }
-  .tiles { grid-template-columns: 1fr 1fr; } table { font-size: 14px; } th, td { padding-right: 12px; }
+  .tiles div { flex-basis: 40%; } table { font-size: 14px; } th, td { padding-right: 12px; }
   .stack thead { display: none; } .stack, .stack tbody, .stack tr, .stack th, .stack td { display: block; width: 100%; }
   .stack tr { padding: 14px 0; border-bottom: 1px solid var(--line); }
   .stack th, .stack td { padding: 2px 0; border: 0; text-align: left; }
