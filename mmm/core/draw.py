@@ -83,7 +83,8 @@ class Draw:
 
     @property
     def asked(self) -> bool:
-        """Whether a number was drawn from it or from one under it; what was made with one that was not is always the same."""
+        """Of a draw under a stream or keys: whether a number was drawn from it or from one under it. What was made with one
+        that was not asked is always the same."""
         return self._known is not None
 
     def stream(self, name: str) -> Draw:

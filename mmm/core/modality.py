@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from .draw import Draw, hash64
@@ -64,8 +65,13 @@ class Encoded(str):
         made.codes = codes
         return made
 
-    def __reduce__(self) -> tuple[type[Encoded], tuple[str, Tensor]]:
-        return Encoded, (str(self), self.codes)
+    def __reduce__(self) -> tuple[Any, tuple[str, Any]]:
+        # Not as a tensor, each of which would take a file of its own on the way from a worker.
+        return _encoded, (str(self), self.codes.numpy())
+
+
+def _encoded(raw: str, codes: Any) -> Encoded:
+    return Encoded(raw, torch.from_numpy(codes))
 
 
 class Tokenizer(ABC):
@@ -81,9 +87,9 @@ class Tokenizer(ABC):
         reading: names of its attributes that decide which records a file holds. Where they are named, and records are strings,
             those of large files are kept on disk, ready to be read; None: they are read anew in every run.
         measuring: names of its attributes that decide, with the vocabulary, how long a record is.
-        encoding: names of its attributes that decide, with the vocabulary, what ``encode`` gives. Where they are named, records
-            of training have it with them, as ``Encoded``, and those that are kept on disk have it there; None: they are encoded
-            anew whenever they are read.
+        encoding: names of its attributes that decide, with the vocabulary, what ``encode`` gives. Where they are named, loaders
+            read records that are strings as ``Encoded``, and what lies on disk has it there; None: they are encoded anew
+            whenever they are read. Records of several modalities and pairs always are.
     """
 
     coordinates: int = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 VALIDATION_EPOCH = -1
 KEPT = 2**28
-"""Bytes of pieces that a process which feeds training keeps: 256 MiB, such as 66,000 digits of MNIST or 70 minutes of sound."""
+"""Bytes of pieces that a process which feeds training keeps: 256 MiB, such as 45,000 digits of MNIST or 70 minutes of sound."""
+AROUND = 2048
+"""Bytes around the numbers of a piece, most of them its tensors' own."""
 
 
 class Packer:
@@ -37,25 +39,32 @@ class Packer:
 
     def __init__(self, tokenizers: Mapping[str, Tokenizer], seed: int, room: int = 0):
         self.tokenizers, self.draw, self.room = tokenizers, Draw(seed).stream("tokenize"), room
-        self._kept: dict[tuple[str, bytes], Piece] = {}
+        self._kept: dict[tuple[Hashable, int, str], Piece] = {}
 
-    def __call__(self, examples: Sequence[Example], epochs: Sequence[int]) -> Tokens:
-        """Records of these epochs, packed. A pair makes two segments of one group: part 0 and part 1 of it."""
+    def __call__(self, examples: Sequence[Example], epochs: Sequence[int], places: Sequence[Hashable] | None = None) -> Tokens:
+        """Records of these epochs, packed. A pair makes two segments of one group: part 0 and part 1 of it.
+
+        Args:
+            places: one for each example, by which its pieces are known at the next reading; None: none are kept.
+        """
         samples = []
         for number, (example, epoch) in enumerate(zip(examples, epochs, strict=True)):
             found = _parts(example)
             for n, one in enumerate(found):
-                sample = self.tokenize(one, epoch)
+                sample = self.tokenize(one, epoch, None if places is None else (places[number], n))
                 whole = sample.sample if len(found) == 1 else sample_of(example)
                 samples.append(Sample(sample.pieces, whole, epoch, {**sample.aux, "group": number, "part": n}))
         tokens = pack(samples, self.tokenizers)
         group, part = (torch.tensor(tokens.aux.get(key, []), dtype=torch.int64) for key in ("group", "part"))
         return replace(tokens, layout=replace(tokens.layout, group_S=group, part_S=part))
 
-    def tokenize(self, example: Example, epoch: int) -> Sample:
+    def tokenize(self, example: Example, epoch: int, place: tuple[Hashable, int] | None = None) -> Sample:
         """One record, cropped and augmented by its own key; validation records are left as they are.
 
         Its extras are the record itself (``example``) and the draw it was tokenised with (``draw``).
+
+        Args:
+            place: of the example, and which part of it this is.
 
         Raises:
             BadRecord: naming the file and the record, whatever the tokenizer ran into.
@@ -64,17 +73,18 @@ class Packer:
         draw = None if epoch == VALIDATION_EPOCH else self.draw.at(sample, epoch)
         pieces = {}
         for name, record in example.items():
-            piece = self._kept.get((name, record.key))
+            piece = None if place is None else self._kept.get((*place, name))
             if piece is None:
+                own = None if draw is None else self.draw.at(sample, epoch)  # equal to it, and asked for this piece alone
                 try:
-                    piece = self.tokenizers[name].tokenize(record.raw, draw)
+                    piece = self.tokenizers[name].tokenize(record.raw, own)
                 except BadRecord:
                     raise
                 except (ValueError, OSError) as error:
                     raise BadRecord(record.path, record.record, str(error)) from error
-                if self.room > 0 and draw is not None and not draw.asked:
-                    self._kept[name, record.key] = piece
-                    self.room -= piece.bytes + len(record.key)
+                if place is not None and self.room > 0 and own is not None and not own.asked:
+                    self._kept[(*place, name)] = piece
+                    self.room -= piece.bytes + AROUND
             pieces[name] = piece
         return Sample(pieces, sample, epoch, {"example": example, "draw": draw})
 
@@ -136,7 +146,8 @@ class Steps(IterableDataset[StepBatch]):
         return StepBatch(tuple(self._packed(items) for items in share), plan.cursor)
 
     def _packed(self, items: Sequence[Item]) -> Tokens:
-        return self._pack([self.sources[i.source].examples[i.index] for i in items], [i.epoch for i in items])
+        examples = [self.sources[i.source].examples[i.index] for i in items]
+        return self._pack(examples, [i.epoch for i in items], [(i.source, i.index) for i in items])
 
 
 class Held(torch.utils.data.Dataset[StepBatch]):

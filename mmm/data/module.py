@@ -20,10 +20,10 @@ from mmm.core.tokens import Sample, Tokens
 
 from .cards import load_card
 from .files import find_files
+from .known import known, length_of
 from .loaders import VALIDATION_EPOCH, Held, Loader, Packer, Steps
 from .mixture import Example, Source, sample_of, samples_of
 from .shelf import Shelf, Shelves, shelved
-from .shelf import encoded as known_record
 from .tables import is_table, parts, read_joint, read_table
 
 __all__ = ["VALIDATION_EPOCH", "Data", "Held", "Steps"]
@@ -220,9 +220,8 @@ class Data(LightningDataModule):
                 lengths: Sequence[int] = examples.lengths(self.modalities[examples.name])  # type: ignore[assignment]
                 made.append(Source(name, weight, examples if encoded else examples.plain(), lengths))
             else:
-                known = [{m: known_record(self.tokenizers[m], r) for m, r in e.items()} for e in examples]
-                lengths = [sum(self.tokenizers[m].length(part) for m, r in e.items() for part in parts(r)) for e in known]
-                made.append(Source(name, weight, known if encoded else examples, lengths))
+                examples = known(examples, self.tokenizers) if encoded else examples
+                made.append(Source(name, weight, examples, [length_of(example, self.tokenizers) for example in examples]))
         return made
 
     def in_batches(self, split: str) -> Iterator[Tokens]:

@@ -1,8 +1,8 @@
 """Large files of text, read once: their records lie in a folder from then on and are mapped into memory.
 
-A run over them holds no record in memory, and begins at once the second time: what it asks of every record before its first
-step, name and length, lies there too, and so do the ids of a vocabulary. The records are the same, and so is the order in
-which they come.
+A run over them holds no record in memory but the pieces it keeps, and begins at once the second time: what it asks of every
+record before its first step, name and length, lies there too, and so do the ids of a vocabulary. The records are the same,
+and so is the order in which they come.
 
 Shape suffixes: N records.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import hashlib
 import inspect
 import json
@@ -32,6 +31,7 @@ from mmm.core.errors import BadRecord
 from mmm.core.modality import Assets, Encoded, Modality, Record, Tokenizer
 
 from .cards import data_root
+from .known import codes_of
 from .mixture import Example, sample_of
 
 log = logging.getLogger("mmm")
@@ -141,7 +141,7 @@ class Shelf(Sequence[Example]):
         with tempfile.TemporaryDirectory(dir=self.folder, suffix=".part") as part:
             with _Writer(Path(part) / codes) as writer:
                 for n in range(len(self._text)):
-                    writer.add(_codes(tokenizer, self._at(n)).numpy().tobytes())
+                    writer.add(codes_of(self._at(n), tokenizer).tobytes())
             for kind in (".bin", ".npy"):  # the ends last: where they lie, all lies
                 (Path(part) / codes).with_suffix(kind).replace((self.folder / codes).with_suffix(kind))
 
@@ -171,24 +171,6 @@ class Shelf(Sequence[Example]):
             return tokenizer.length(record)
         except ValueError as error:
             raise BadRecord(record.path, record.record, str(error)) from error
-
-
-def encoded(tokenizer: Tokenizer, record: Record) -> Record:
-    """A record in memory, its string as ``Encoded``; itself where the tokenizer has no ``encoding``, or it holds no string.
-
-    Raises:
-        BadRecord: it cannot be encoded.
-    """
-    if tokenizer.encoding is None or not isinstance(record.raw, str):
-        return record
-    return dataclasses.replace(record, raw=Encoded(record.raw, _codes(tokenizer, record)))
-
-
-def _codes(tokenizer: Tokenizer, record: Record) -> torch.Tensor:
-    try:
-        return tokenizer.encode(record.raw).to(torch.int32)
-    except ValueError as error:
-        raise BadRecord(record.path, record.record, str(error)) from error
 
 
 class Shelves(Sequence[Record]):

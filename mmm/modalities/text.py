@@ -109,8 +109,8 @@ class TextTokenizer(Tokenizer):
         self.window.room = self.max_length - len(self.frames[0])
         added = {i for i, token in model.get_added_tokens_decoder().items() if token.special}
         specials = added | set(special.values())
-        self.specials = torch.tensor(sorted(specials))
-        self._choices = torch.tensor(sorted(set(vocabulary.values()) - specials))
+        self.specials = torch.tensor(sorted(specials), device="cpu")  # whatever device is the default now
+        self._choices = torch.tensor(sorted(set(vocabulary.values()) - specials), device="cpu")
 
     def _ready(self) -> tokenizers.Tokenizer:
         if self.model is None and self.pretrained is not None:

@@ -4,6 +4,7 @@ import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -159,12 +160,28 @@ def test_ids_of_small_files_are_kept_in_memory(home, monkeypatch, unit):
     data.read({"text": text}, seed=3)
     text.fit(data.training_records("text"))
     with monkeypatch.context() as without:
-        without.setattr("mmm.data.module.known_record", lambda tokenizer, record: record)
+        without.setattr("mmm.data.module.known", lambda examples, tokenizers: examples)
         wanted = steps(data)
     feed = Steps(data, 0, 1, {})
     monkeypatch.setattr("mmm.modalities.text.TextTokenizer._encode", None)
     assert same([feed.batch(plan) for plan in islice(feed.plans(), len(wanted))], wanted)
     assert {type(e["text"].raw) for e in data._splits["train"][0][2]} == {str}  # for whoever has another tokenizer
+    known = feed.sources[0].examples
+    assert known[-1] == known[len(known) - 1] == known[-2:][1]
+    assert [e["text"] for e in known] == [e["text"] for e in data._splits["train"][0][2]]
+    assert torch.equal(known.samples, feed.sources[0].samples)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_ids_travel_to_a_worker_without_files_of_their_own(home):
+    """A tensor takes one, and a batch has more records than a process may have files."""
+    data = read(write(home / "files", ["text"], records=200))
+    examples = list(data.sources("train", encoded=True)[0].examples)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    sent = ForkingPickler.dumps(examples)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    found = pickle.loads(sent)
+    assert all(torch.equal(a["text"].raw.codes, b["text"].raw.codes) for a, b in zip(found, examples, strict=True))
 
 
 @pytest.mark.parametrize("kept", [-3, None])

@@ -86,6 +86,16 @@ def test_training_gives_the_same_ids_in_every_process(algorithm):
     assert len(hashes) == 1
 
 
+def test_specials_stay_specials_whatever_device_is_the_default():
+    assets = fitted(["un able cat"], vocabulary=270).assets()
+    text = Text(vocabulary=270)
+    with torch.device("meta"):
+        text.restore(assets)
+    piece = text.tokenizer.tokenize("un able")
+    assert piece.maskable[[0, -1]].tolist() == [False, False]
+    assert bool(piece.maskable[1:-1].all())
+
+
 def test_words_are_units_and_specials_stand_alone():
     tokenizer = fitted(["un able cat"], vocabulary=270, algorithm="bpe", unit="word").tokenizer
     piece = tokenizer.tokenize("catatonic cat!")
