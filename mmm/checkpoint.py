@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,15 @@ def load_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:
     """The contents of a local checkpoint file.
 
     Raises:
-        ValueError: where it is missing, cut short, or holds anything but tensors and plain values.
+        ValueError: where it is missing, cut short, damaged, or holds anything but tensors and plain values.
     """
     if "://" in str(path):
         raise ValueError(f"{path}: only local checkpoint files are read; fetch it first")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as members:  # torch writes checksums, and does not look at them
+                if (damaged := members.testzip()) is not None:
+                    raise ValueError(f"{damaged} is not what its checksum says; the file is damaged")
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint") from None

@@ -170,10 +170,11 @@ def test_flipped_bits_anywhere_are_an_error_or_harmless(checkpoint, home):
     assert all(e.startswith(f"{checkpoint}: ") and "\n" not in e for e in errors)
 
 
-def test_weights_with_flipped_bits_are_noticed(checkpoint):
-    """Zip members carry a checksum."""
+@pytest.mark.parametrize("what", ["/data/", "/data.pkl"])
+def test_flipped_bits_are_noticed(checkpoint, what):
+    """In weights, and in what names them. Zip members carry a checksum."""
     with zipfile.ZipFile(checkpoint) as members:
-        largest = max(members.infolist(), key=lambda m: m.file_size)
+        largest = max((m for m in members.infolist() if what in m.filename), key=lambda m: m.file_size)
     data = bytearray(checkpoint.read_bytes())
     # Its local header ends with the name and with padding, which no checksum covers.
     padding = int.from_bytes(data[largest.header_offset + 28 : largest.header_offset + 30], "little")
