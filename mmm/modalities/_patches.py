@@ -104,7 +104,7 @@ class ImageTokenizer(Tokenizer):
         content = torch.zeros(self.specials + height * width, self.row)
         # einops would write each pixel twice, and small images are many.
         patches_hwpqc = content[self.specials :].view(height, width, self.patch, self.patch, self.channels)
-        patches_hwpqc.copy_(pixels.reshape(-1, height, self.patch, width, self.patch).permute(1, 3, 2, 4, 0))
+        patches_hwpqc.copy_(pixels.reshape(self.channels, height, self.patch, width, self.patch).permute(1, 3, 2, 4, 0))
         return Piece(content=content, positions=positions, maskable=maskable)
 
     def detokenize(self, content_R: Tensor) -> Tensor:
