@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import overload
 
 import numpy as np
 import torch
@@ -15,10 +14,11 @@ from mmm.core.errors import BadRecord
 from mmm.core.modality import Encoded, Record, Tokenizer
 
 from .mixture import Example, samples_of
+from .numbered import Numbered
 from .tables import parts
 
 
-class Known(Sequence[Example]):
+class Known(Numbered[Example]):
     """Examples of one modality, their strings as ``Encoded``; what is no string (a pair) is left as it is.
 
     Args:
@@ -41,17 +41,10 @@ class Known(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    @overload
-    def __getitem__(self, i: int) -> Example: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Example]: ...
-    def __getitem__(self, i: int | slice) -> Example | list[Example]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
+    def at(self, i: int) -> Example:
         record = self.examples[i][self.name]
         if not isinstance(record.raw, str):
             return self.examples[i]
-        i %= len(self)
         codes = torch.from_numpy(self._codes[self._ends[i] : self._ends[i + 1]])
         return {self.name: replace(record, raw=Encoded(record.raw, codes))}
 

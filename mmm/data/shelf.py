@@ -22,7 +22,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from mmm.core.modality import Assets, Encoded, Modality, Record, Tokenizer
 from .cards import data_root
 from .known import codes_of
 from .mixture import Example, sample_of
+from .numbered import Numbered
 
 log = logging.getLogger("mmm")
 
@@ -42,7 +43,7 @@ VERSION = 1
 """Of what lies in the folder."""
 
 
-class Shelf(Sequence[Example]):
+class Shelf(Numbered[Example]):
     """Records of one modality, as examples.
 
     Args:
@@ -73,20 +74,14 @@ class Shelf(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.index_N)
 
-    @overload
-    def __getitem__(self, i: int) -> Example: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Example]: ...
-    def __getitem__(self, i: int | slice) -> Example | list[Example]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
+    def at(self, i: int) -> Example:
         return {self.name: self.record(i)}
 
     def record(self, i: int) -> Record:
         """The record alone."""
-        return self._at(int(self.index_N[i]))
+        return self._record(int(self.index_N[i]))
 
-    def _at(self, n: int) -> Record:
+    def _record(self, n: int) -> Record:
         raw, key = self._text[n].decode(), self._keys[n]
         if self._codes is not None:
             raw = Encoded(raw, torch.from_numpy(np.frombuffer(self._codes[n], np.int32).copy()))
@@ -141,7 +136,7 @@ class Shelf(Sequence[Example]):
         with tempfile.TemporaryDirectory(dir=self.folder, suffix=".part") as part:
             with _Writer(Path(part) / codes) as writer:
                 for n in range(len(self._text)):
-                    writer.add(codes_of(self._at(n), tokenizer).tobytes())
+                    writer.add(codes_of(self._record(n), tokenizer).tobytes())
             for kind in (".bin", ".npy"):  # the ends last: where they lie, all lies
                 (Path(part) / codes).with_suffix(kind).replace((self.folder / codes).with_suffix(kind))
 
@@ -166,14 +161,14 @@ class Shelf(Sequence[Example]):
         return _mapped(place)[self.index_N]  # type: ignore[no-any-return]
 
     def _length(self, tokenizer: Tokenizer, n: int) -> int:
-        record = self._at(n)
+        record = self._record(n)
         try:
             return tokenizer.length(record)
         except ValueError as error:
             raise BadRecord(record.path, record.record, str(error)) from error
 
 
-class Shelves(Sequence[Record]):
+class Shelves(Numbered[Record]):
     """The records of several sources, one after the other.
 
     Args:
@@ -187,16 +182,7 @@ class Shelves(Sequence[Record]):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    @overload
-    def __getitem__(self, i: int) -> Record: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Record]: ...
-    def __getitem__(self, i: int | slice) -> Record | list[Record]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        i %= len(self)
+    def at(self, i: int) -> Record:
         s = int(np.searchsorted(self.ends, i, side="right"))
         source, i = self.sources[s], i - (int(self.ends[s - 1]) if s else 0)
         return source.record(i) if isinstance(source, Shelf) else source[i]
@@ -236,7 +222,7 @@ def shelved(name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> Shelf | N
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name, suffix=".part") as made:
             part = Path(made) / "whole"
-            if not _fill(part, name, paths, tokenizer):
+            if not fill(part, name, paths, tokenizer):
                 return None
             with contextlib.suppress(OSError):  # where another process was quicker, what it made is as good
                 part.rename(folder)
@@ -246,7 +232,7 @@ def shelved(name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> Shelf | N
         return None
 
 
-def _fill(folder: Path, name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> bool:
+def fill(folder: Path, name: str, paths: Sequence[Path], tokenizer: Tokenizer) -> bool:
     """Write the records of files to a folder; False where there is none, or one is more than a text."""
     log.info("%s: %d files are read once, into %s", name, len(paths), folder.parent.parent)
     folder.mkdir()
