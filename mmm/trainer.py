@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import torch
@@ -35,6 +36,8 @@ class Trainer(LightningTrainer):
         **kwargs: Any,
     ):
         torch.set_float32_matmul_precision(float32_matmul_precision)
+        if not torch.cuda.is_available():  # Lightning has it asked of the driver's library, which every step opens anew
+            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         if compile:
             kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), Compiled()]
         accelerator = kwargs.get("accelerator", "auto")

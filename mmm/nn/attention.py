@@ -62,17 +62,15 @@ def attention(
     fits = bias is None and (rule is None or isinstance(rule, Causal))
     if q_THd.is_cuda and q_THd.dtype in (torch.float16, torch.bfloat16) and fits:
         return _varlen(q_THd, k_THd, v_THd, layout, causal=rule is not None)
-    # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor of the whole batch's size.
     plain = q_THd.device.type == "cpu" and q_THd.dtype == torch.bfloat16 and rule is None and bias is None
     if plain and not (_tiles() and _answers_only(q_THd, k_THd, v_THd)):
         groups = _groups(layout.lengths, q_THd.shape[1])
-        sizes = [group.tokens for group in groups]
-        splits = (x.split(sizes) for x in (q_THd, k_THd, v_THd))
-        return torch.cat([group.attention(*qkv) for group, *qkv in zip(groups, *splits, strict=True)])
+        parts = _split((q_THd, k_THd, v_THd), [group.tokens for group in groups])
+        return _joined([group.attention(*qkv) for group, qkv in zip(groups, parts, strict=True)])
     batches = list(runs(layout.lengths))
-    sizes = [count * n for _, count, n in batches]
+    parts = _split((q_THd, k_THd, v_THd), [count * n for _, count, n in batches])
     outs = []
-    for i, ((first, count, n), *qkv) in enumerate(zip(batches, *(x.split(sizes) for x in (q_THd, k_THd, v_THd)), strict=True)):
+    for i, ((first, count, n), qkv) in enumerate(zip(batches, parts, strict=True)):
         q, k, v = (x.unflatten(0, (count, n)).transpose(1, 2) for x in qkv)
         causal = isinstance(rule, Causal) and bias is None
         mask = None if rule is None or causal else _mask(layout, rule, first, count)
@@ -81,7 +79,19 @@ def attention(
             mask = added if mask is None else added.masked_fill(~mask, -torch.inf)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         outs.append(out.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outs)
+    return _joined(outs)
+
+
+def _split(inputs: Sequence[Tensor], sizes: list[int]) -> list[tuple[Tensor, ...]]:
+    """The inputs of each batch, in order. Split, not sliced: the gradient of a split is one concatenation, that of every slice
+    a tensor of the whole batch's size; and where there is one batch, not even split."""
+    if len(sizes) == 1:
+        return [tuple(inputs)]
+    return list(zip(*(x.split(sizes) for x in inputs), strict=True))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _answers_only(*inputs: Tensor) -> bool:

@@ -20,12 +20,23 @@ def sinusoidal(position_TC: Tensor, width: int, coordinates: int) -> Tensor:
     """
     share = width // (2 * coordinates)
     omega = 10000.0 ** -(torch.arange(share, dtype=torch.float64, device=position_TC.device) / share)
-    parts = []
-    for c in range(1, coordinates + 1):
-        angle = position_TC[:, -c, None].double() * omega
-        parts += [angle.sin(), angle.cos()]
-    table = torch.cat(parts, dim=1).float()
+    table = torch.cat([_waves(position_TC[:, -c], omega) for c in range(1, coordinates + 1)], dim=1)
     return nn.functional.pad(table, (0, width - table.shape[1]))
+
+
+def _waves(position_T: Tensor, omega_s: Tensor) -> Tensor:
+    """(T, 2s) sines and cosines; on a CPU those of whole numbers once for each number, not once for each token."""
+    if position_T.device.type == "cpu" and len(position_T) and not torch.compiler.is_compiling():
+        whole_T = position_T.long()
+        lowest, highest = (int(end) for end in whole_T.aminmax())
+        if lowest >= 0 and highest < len(position_T) and torch.equal(position_T, whole_T.to(position_T.dtype)):
+            return _waves_of(torch.arange(highest + 1, device=position_T.device), omega_s)[whole_T]
+    return _waves_of(position_T, omega_s)
+
+
+def _waves_of(position_T: Tensor, omega_s: Tensor) -> Tensor:
+    angle_Ts = position_T[:, None].double() * omega_s
+    return torch.cat([angle_Ts.sin(), angle_Ts.cos()], dim=1).float()
 
 
 class LearnedPositions(nn.Module):

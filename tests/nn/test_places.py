@@ -91,6 +91,24 @@ def test_sines_of_one_coordinate_are_those_of_the_transformer():
     assert odd[:, :12].any()
 
 
+@pytest.mark.parametrize(
+    "position",
+    [
+        torch.tensor([3.0, 0, 2, 3, 1]),
+        torch.tensor([0.5, 1, 2, 2.25]),  # frames may lie between whole numbers
+        torch.tensor([-1.0, 0, 1]),
+        torch.tensor([0.0, 2.0**40]),
+        torch.tensor([]),
+    ],
+)
+def test_sines_hang_on_the_position_alone(position):
+    one_by_one = [sinusoidal(p[None, None].expand(-1, 3), 8, 1) for p in position]
+    angle = position[:, None].double() * 10000 ** -(torch.arange(4, dtype=torch.float64) / 4)
+    table = sinusoidal(position[:, None].expand(-1, 3), 8, 1)
+    assert torch.equal(table, torch.cat([angle.sin(), angle.cos()], 1).float())
+    assert torch.equal(table, torch.cat([*one_by_one, torch.zeros(0, 8)]))
+
+
 def test_learned_positions_are_looked_up_by_cell():
     torch.manual_seed(0)
     table = LearnedPositions((3, 4), 5)

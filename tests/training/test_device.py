@@ -11,6 +11,7 @@ from tiny import MODALITIES, mmm, save, values, write
 from mmm import precision
 from mmm.data.module import Data
 from mmm.recipe import Recipe, instantiate, resolve
+from mmm.trainer import Trainer
 
 
 def configured(recipe, folder, device):
@@ -25,6 +26,18 @@ def configured(recipe, folder, device):
     with torch.device(device):
         training.configure_model()
     return training
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and its driver may be asked")
+def test_without_a_gpu_no_step_asks_the_driver(monkeypatch):
+    monkeypatch.setenv(
+        "PYTORCH_NVML_BASED_CUDA_CHECK", "1"
+    )  # as Lightning sets it; the optimiser looks for a GPU at every step
+    Trainer(logger=False, enable_checkpointing=False)
+    monkeypatch.setattr("torch.cuda._device_count_nvml", lambda: pytest.fail("the driver was asked"))
+    weight = torch.zeros(2, requires_grad=True)
+    weight.grad = torch.ones(2)
+    torch.optim.AdamW([weight]).step()
 
 
 def test_fitting_and_fresh_weights_do_not_hang_on_the_default_device(tmp_path):
