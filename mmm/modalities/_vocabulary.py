@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 from mmm.core.errors import BadRecipe
@@ -13,6 +14,8 @@ from mmm.core.errors import BadRecipe
 if TYPE_CHECKING:
     import tokenizers
 
+LIBRARY = f"tokenizers {version('tokenizers')}"
+"""Whose ids they are: another version may part a text otherwise."""
 Algorithm = Literal["bpe", "unigram", "wordpiece"]
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """Of a vocabulary trained here, by what they are for, in the order of their ids."""

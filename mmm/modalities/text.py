@@ -20,7 +20,7 @@ from mmm.core.tokens import Piece
 from mmm.modalities._frame import frames
 from mmm.modalities._ids import Embedding, IdModality, Positions, Window
 from mmm.modalities._texts import Raws, fault_of, json_rows, pieces, stretches, table_rows, texts_of
-from mmm.modalities._vocabulary import FRAME, SPECIALS, Algorithm, extend, pretrained_tokenizer, train
+from mmm.modalities._vocabulary import FRAME, LIBRARY, SPECIALS, Algorithm, extend, pretrained_tokenizer, train
 
 if TYPE_CHECKING:
     import tokenizers
@@ -38,8 +38,9 @@ class TextTokenizer(Tokenizer):
     together = True  # a raw value may be two texts, which are one piece
     suffixes = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet", ".arrow", ".feather")
     reading = ("record_words", "field")
-    measuring = ("max_length",)
-    encoding = ("unit",)
+    measuring = ("max_length", "library")
+    encoding = ("unit", "library")
+    library = LIBRARY
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class TextTokenizer(Tokenizer):
 
         try:
             model = tokenizers.Tokenizer.from_str(assets["tokenizer.json"].decode())
-        except Exception as error:  # the library raises nothing more special
+        except Exception as error:  # of no special kind
             raise ValueError(f"tokenizer.json is no tokenizer that can be read: {error}") from error
         self.added = {int(i): old for i, old in json.loads(assets.get("added.json", b"{}")).items()}
         self._set(model, json.loads(assets["specials.json"]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from mmm.core.errors import BadRecord
 from mmm.core.modality import Modality, Tokenizer
 from mmm.core.tokens import Piece
+from mmm.data.shelf import Shelf, fill
 
 from .pieces import check_piece
 from .tools import named
@@ -32,7 +33,8 @@ def damaged(good: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def check_files(modality: Modality, good: Path, folder: Path) -> int:
-    """A good file is read; each of twenty damaged copies is read too, or refused with a ValueError that names the file.
+    """A good file is read, and from disk as well, where its records may be kept there; each of twenty damaged copies is read
+    too, or refused with a ValueError that names the file.
 
     Args:
         modality: fitted. good: a file its tokenizer reads. folder: an empty one for the copies.
@@ -43,6 +45,7 @@ def check_files(modality: Modality, good: Path, folder: Path) -> int:
     tokenizer, refused = modality.tokenizer, 0
     ending = next((s for s in sorted(tokenizer.suffixes, key=len)[::-1] if good.name.lower().endswith(s)), good.suffix)
     assert list(_read(tokenizer, good)), f"{named(modality)}: no record in {good}."
+    _check_kept(modality, good, folder / "kept")
     for i, (damage, data) in enumerate(damaged(good.read_bytes())):
         path = folder / f"damaged_{i}{ending}"
         path.write_bytes(data)
@@ -63,6 +66,28 @@ def check_files(modality: Modality, good: Path, folder: Path) -> int:
                 "Catch what the decoder raises and raise BadRecord(path, record, reason)."
             ) from error
     return refused
+
+
+def _check_kept(modality: Modality, path: Path, folder: Path) -> None:
+    """What is kept on disk of a large file is what its tokenizer reads there and says of it."""
+    who, tokenizer = named(modality), modality.tokenizer
+    if tokenizer.reading is None:
+        return
+    for kind, names in {"reading": tokenizer.reading, "measuring": tokenizer.measuring}.items():
+        missing = [name for name in names if not hasattr(tokenizer, name)]
+        assert not missing, f"{who}: {kind} names {', '.join(missing)}, and its tokenizer has no such attribute."
+    if not fill(folder, "own", [path], tokenizer):
+        return  # no strings
+    records, shelf = list(tokenizer.records(path)), Shelf(folder, "own", [str(path)])
+    assert [example["own"] for example in shelf] == records, (
+        f"{who}: records that are kept on disk are others than those of the file."
+    )
+    lengths = [tokenizer.length(record) for record in records]
+    for kept in (shelf, shelf.encoded(modality)):
+        assert kept.lengths(modality).tolist() == lengths, f"{who}: the lengths of records that are kept on disk are others."
+        assert [tokenizer.length(kept.record(i)) for i in range(len(kept))] == lengths, (
+            f"{who}: what encode() gave has another length."
+        )
 
 
 def _read(tokenizer: Tokenizer, path: Path) -> Iterator[Piece]:

@@ -1,6 +1,8 @@
 """The conformance kit finds what is wrong: every check is shown a part that breaks one promise."""
 
 import copy
+from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from mmm.corruptions.mask_vector import MaskVector
 from mmm.decoders.readout import Readout
 from mmm.encoders.transformer import Transformer
 from mmm.masking.uniform import Uniform
+from mmm.modalities.protein import Protein
 from mmm.objectives.masked_modeling import MaskedModeling
 from mmm.targets.pixels import Pixels
 from mmm.targets.token_ids import TokenIds
@@ -377,6 +380,36 @@ def test_a_crash_on_a_damaged_file_is_reported(tmp_path):
     modality.tokenizer.records = _crash_unless(good, modality.tokenizer.records)
     with pytest.raises(AssertionError, match="ends in IndexError"):
         check_files(modality, good, tmp_path)
+
+
+KEPT = {
+    "no such attribute": lambda tokenizer: setattr(tokenizer, "measuring", ("max_length", "width")),
+    "records that are kept on disk are others": lambda tokenizer: setattr(tokenizer, "records", _renamed(tokenizer.records)),
+    "lengths of records that are kept on disk": lambda tokenizer: setattr(tokenizer, "length", _counting(tokenizer.length)),
+}
+
+
+@pytest.mark.parametrize("message", KEPT)
+def test_what_is_not_kept_on_disk_as_it_is(message, tmp_path):
+    good = tmp_path / "good.fasta"
+    good.write_text(">a\nMKV\n>b\nMKVA\n")
+    modality = Protein(max_length=8)
+    for folder in (tmp_path / "sound", tmp_path / "broken"):
+        folder.mkdir()
+    check_files(modality, good, tmp_path / "sound")
+    KEPT[message](modality.tokenizer)
+    with pytest.raises(AssertionError, match=message):
+        check_files(modality, good, tmp_path / "broken")
+
+
+def _renamed(records):
+    calls = count()
+    return lambda path: (replace(record, record=f"{record.record} {next(calls)}") for record in records(path))
+
+
+def _counting(length):
+    calls = count()
+    return lambda record: length(record) + next(calls)
 
 
 def _crash_unless(good, records):

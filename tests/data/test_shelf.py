@@ -150,6 +150,9 @@ def test_ids_are_kept_for_a_vocabulary(home, large, monkeypatch, unit):
     fresh(280).sources("train")
     (folder,) = (home / "home" / "shelves").iterdir()
     assert len(list(folder.glob("codes-*.npy"))) == len(list(folder.glob("codes-*.bin"))) == 2
+    monkeypatch.setattr("mmm.modalities.text.TextTokenizer.library", "another version")
+    fresh().sources("train", encoded=True)
+    assert len(list(folder.glob("codes-*.npy"))) == len(list(folder.glob("lengths-*.npy"))) == 3
 
 
 @pytest.mark.parametrize("unit", ["token", "word"])

@@ -44,6 +44,8 @@ class DnaTokenizer(Tokenizer):
     """
 
     suffixes = tuple(end + zipped for end in (".fasta", ".fa", ".fna", ".ffn") for zipped in ("", ".gz"))
+    reading = ()
+    measuring = ("max_length", "writing")
 
     def __init__(self, words: Letters, max_length: int, reverse: float):
         self.words, self.max_length, self.reverse = words, max_length, reverse
@@ -53,6 +55,11 @@ class DnaTokenizer(Tokenizer):
     def size(self) -> int:  # type: ignore[override]
         """Ids there are."""
         return len(self.words.tokens)
+
+    @property
+    def writing(self) -> tuple[str, int, int]:
+        """How a sequence is written, but for what was learned."""
+        return type(self.words).__name__, self.words.longest, self.words.shared
 
     @property
     def choices(self) -> Tensor:  # type: ignore[override]

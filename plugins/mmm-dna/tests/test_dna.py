@@ -13,6 +13,7 @@ from mmm.core.errors import BadRecipe, BadRecord
 from mmm.core.modality import Record
 from mmm.core.tokens import Sample, pack
 from mmm.corruptions.mask_vector import MaskVector
+from mmm.data.shelf import Shelf, fill
 from mmm.masking.span import Span
 from mmm.masking.uniform import Uniform
 from mmm.nn.waveform import Neighbours
@@ -274,6 +275,17 @@ def test_damaged_files(kind, zipped, tmp_path):
     folder = tmp_path / "damaged"
     folder.mkdir()
     check_files(FITTED[kind], good, folder)
+
+
+def test_lengths_on_disk_belong_to_a_way_of_writing(tmp_path):
+    path = tmp_path / "good.fasta"
+    path.write_bytes(FASTA)
+    assert fill(tmp_path / "kept", "dna", [path], FITTED["base"].tokenizer)
+    shelf, longer = Shelf(tmp_path / "kept", "dna", [str(path)]), Dna(split="bpe", vocabulary=40, max_length=12)
+    longer.restore(FITTED["bpe"].assets())
+    for modality in (*FITTED.values(), longer):
+        wanted = [modality.tokenizer.length(record) for record in modality.tokenizer.records(path)]
+        assert shelf.lengths(modality).tolist() == wanted
 
 
 def test_the_same_data_give_the_same_pieces():
