@@ -6,6 +6,7 @@ is the one furthest behind its share. So the state of the whole order is one num
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,14 +139,15 @@ def deal(items: Sequence[Item], processes: int, most: int | None = None) -> list
     longest = max((i.length for i in items), default=0)
     if most is not None and longest > most:
         raise ValueError(f"a record of {longest} tokens does not fit max_tokens_per_rank {most}")
-    micro = 1
+    by_length = sorted(range(len(items)), key=lambda i: (-items[i].length, i))
+    micro = 1 if most is None else max(1, math.ceil(sum(i.length for i in items) / (most * processes)))
     while True:
         bins: list[list[int]] = [[] for _ in range(processes * micro)]
-        load = [0] * len(bins)
-        for i in sorted(range(len(items)), key=lambda i: (-items[i].length, i)):
-            b = min(range(len(bins)), key=lambda b: (load[b], b))
+        emptiest = [(0, b) for b in range(len(bins))]  # a heap of (tokens, place)
+        for i in by_length:
+            load, b = emptiest[0]
             bins[b].append(i)
-            load[b] += items[i].length
-        if most is None or max(load) <= most:
+            heapq.heapreplace(emptiest, (load + items[i].length, b))
+        if most is None or max(emptiest)[0] <= most:
             return [[[items[i] for i in sorted(bins[p * micro + m])] for m in range(micro)] for p in range(processes)]
         micro += 1
