@@ -106,7 +106,7 @@ def _in_package(source: str) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise BadRecipe(f"{source}: no package {package!r} is installed here")
     root = Path(spec.submodule_search_locations[0])
-    if ".." in Path(inside).parts or not (root / inside).exists():
+    if ".." in Path(inside).parts or Path(inside).is_absolute() or not (root / inside).exists():
         held = ", ".join(sorted(p.name for p in root.iterdir()))
         raise BadRecipe(f"{source}: the package holds no {inside!r}; it has {held}")
     return str(root / inside)
@@ -125,7 +125,8 @@ def _run(path: Path, name: str) -> Source:
 
 
 def assets_of(checkpoint: dict[str, Any]) -> dict[str, Assets]:
-    """The fitted parts' files, by address."""
+    """The fitted parts' files, by address. Raises BadRecipe where a name would lie outside the folder they are written to."""
+    from_safetensors.check_inside("this checkpoint's assets", checkpoint["mmm_assets"])
     return {
         address: {file: bytes(data.numpy().tobytes()) for file, data in assets.items()}
         for address, assets in checkpoint["mmm_assets"].items()

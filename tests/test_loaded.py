@@ -117,6 +117,8 @@ def test_a_package_is_looked_into_and_not_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="holds no 'model'; it has __init__"):
         mmm.load("package:weights_in_a_package/model")
+    with pytest.raises(ValueError, match="the package holds no"):
+        mmm.load(f"package:weights_in_a_package/{tmp_path}")
     with pytest.raises(ValueError, match="no package 'nowhere_at_all'"):
         mmm.load("package:nowhere_at_all/model")
 

@@ -6,7 +6,7 @@ Shape suffixes: none; tensors are only moved.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -95,11 +95,16 @@ def asset_files(index: Path) -> dict[str, list[str]]:
         BadRecipe: there is no index, or it names files outside its folder.
     """
     listed = _json(index)
+    check_inside(str(index), listed)
+    return listed
+
+
+def check_inside(where: str, listed: Mapping[str, Iterable[str]]) -> None:
+    """Raises BadRecipe where an address, or the name of a file of it, would lie outside the folder it is written to."""
     for address, files in listed.items():
         for name in (address, *files):
             if ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name or ":" in name:
-                raise BadRecipe(f"{index}: {name!r} lies outside its folder; nothing of it is read")
-    return listed
+                raise BadRecipe(f"{where}: {name!r} lies outside its folder; nothing of it is read")
 
 
 def read_assets(folder: Path) -> dict[str, Assets]:
