@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from mmm.core.batch import StepBatch
 from mmm.core.draw import Draw
-from mmm.core.errors import BadRecord
+from mmm.core.errors import BadRecipe, BadRecord
 from mmm.core.modality import Tokenizer
 from mmm.core.tokens import Piece, Sample, Tokens, pack
 
@@ -114,6 +114,12 @@ class Steps(IterableDataset[StepBatch]):
         self.mixture = Mixture(self.sources, data.tokens_per_batch, data.seed)
         self.rank, self.world, self.cursor = rank, world, cursor
         self.most, self.seed = data.max_tokens_per_rank, data.seed
+        for source in self.sources:
+            if self.most is not None and (longest := int(max(source.lengths))) > self.most:
+                raise BadRecipe(
+                    f"data {source.name!r}: a record of {longest} tokens does not fit max_tokens_per_rank {self.most}; "
+                    "make it larger or the modality's length limit smaller"
+                )
         self._pack = Packer(data.tokenizers, data.seed, KEPT)
 
     def __getstate__(self) -> dict[str, Any]:

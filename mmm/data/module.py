@@ -19,10 +19,11 @@ from mmm.core.modality import Modality, Record, Tokenizer
 from mmm.core.tokens import Sample, Tokens
 
 from .cards import load_card
+from .examples import by_hash, chosen, identities
 from .files import find_files
 from .known import known, length_of
 from .loaders import VALIDATION_EPOCH, Held, Loader, Packer, Steps
-from .mixture import Example, Source, sample_of, samples_of
+from .mixture import Example, Source, samples_of
 from .shelf import Shelf, Shelves, shelved
 from .tables import is_table, parts, read_joint, read_table
 
@@ -63,6 +64,8 @@ class Data(LightningDataModule):
         super().__init__()
         if not 0 < validation < 1:
             raise ValueError(f"validation {validation}: a share of the records lies between 0 and 1")
+        if validation_records is not None and validation_records < 1:
+            raise ValueError(f"validation_records {validation_records}: 1 or more, or null for all there are")
         self.cards, self.files, self.test = cards or {}, files or {}, test or {}
         self.joint = [joint] if isinstance(joint, str) else joint or []
         self.tokens_per_batch, self.max_tokens_per_rank = tokens_per_batch, max_tokens_per_rank
@@ -70,6 +73,9 @@ class Data(LightningDataModule):
         self.cursor: dict[str, int] = {}
         self.seed = 0
         self._splits: dict[str, list[tuple[str, float, Sequence[Example]]]] = {}
+        self._fingerprint: dict[str, int] | None = None
+        self.repeated: dict[str, int] = {}
+        """Held-out records that are training records, too, of each source that has any."""
 
     # -- records ---------------------------------------------------------------------------------------------------------------
 
@@ -98,7 +104,7 @@ class Data(LightningDataModule):
         """
         self.modalities = modalities
         self.tokenizers: dict[str, Tokenizer] = {n: m.tokenizer for n, m in modalities.items()}
-        self.seed, self.packer = seed, Packer(self.tokenizers, seed)
+        self.seed, self.packer, self.repeated = seed, Packer(self.tokenizers, seed), {}
         for name in self.files:
             if name not in modalities:
                 raise BadRecipe(f"data.files: the model has no modality {name!r}. {did_you_mean(name, modalities)}")
@@ -111,7 +117,6 @@ class Data(LightningDataModule):
                 (train if split == "train" else validation).append((name, weight, records))
         if not train:
             raise BadRecipe("no data: name cards in data.cards, or one's own files in data.files.MODALITY or data.joint")
-        self._splits = {"train": train, "validation": validation}
         for name, _, records in train:
             if not records:
                 raise BadRecipe(f"data {name!r}: no record fell into the training set; give more records")
@@ -122,6 +127,8 @@ class Data(LightningDataModule):
                 )
             if len(records) < 30:
                 log.warning("data %r: only %d validation records; intervals will be wide", name, len(records))
+        self._splits = {"train": train, "validation": validation}
+        self._fingerprint = None
 
     def _from_cards(self) -> Iterator[tuple[str, float, dict[str, Sequence[Example]]]]:
         for name, weight in self.cards.items():
@@ -135,29 +142,33 @@ class Data(LightningDataModule):
                 )
             train = self._records(card.modality, card.files("train"))
             if card.has_validation:
-                yield name, weight, {"train": train, "validation": self._records(card.modality, card.files("validation"))}
+                split = {"train": train, "validation": self._records(card.modality, card.files("validation"))}
+                yield name, weight, self._told(name, f"card {name!r}", split)
             else:
-                yield name, weight, self._split(train, card.validation_share or self.validation)
+                yield name, weight, by_hash(train, card.validation_share or self.validation)
 
     def _from_files(self) -> Iterator[tuple[str, float, dict[str, Sequence[Example]]]]:
         for name in self.files:
             records = self._own_records("files", name)
             split = {"train": records, "validation": self._own_records("test", name)} if name in self.test else None
             replaced = [w for c, w in self.cards.items() if load_card(c).modality == name]
-            yield f"files.{name}", sum(replaced) or 1.0, split or self._split(records, self.validation)
-            if split:
-                both = int(torch.isin(samples_of(split["validation"]), samples_of(split["train"])).sum())
-                if both:
-                    log.warning(
-                        "data.test.%s: %d of %d records are training records, too", name, both, len(split["validation"])
-                    )
+            split = self._told(f"files.{name}", f"data.test.{name}", split) if split else by_hash(records, self.validation)
+            yield f"files.{name}", sum(replaced) or 1.0, split
+
+    def _told(self, name: str, where: str, split: dict[str, Sequence[Example]]) -> dict[str, Sequence[Example]]:
+        """A split that somebody made; what was trained on is counted and said."""
+        both = int(torch.isin(samples_of(split["validation"]), samples_of(split["train"])).sum())
+        if both:
+            self.repeated[name] = both
+            log.warning("%s: %d of %d records are training records, too", where, both, len(split["validation"]))
+        return split
 
     def _from_joint(self) -> Iterator[tuple[str, float, dict[str, Sequence[Example]]]]:
         if self.joint:
             paths = [path for pattern in self.joint for path in find_files(pattern, (), "data.joint")]
             tables = list({path.resolve(): path for path in paths}.values())
             examples = [example for path in tables for example in read_joint(path, self.tokenizers)]
-            yield "joint", 1.0, self._split(examples, self.validation)
+            yield "joint", 1.0, by_hash(examples, self.validation)
 
     def _own_records(self, argument: str, name: str) -> Sequence[Example]:
         """Of the files that ``data.files`` or ``data.test`` names for a modality."""
@@ -178,11 +189,6 @@ class Data(LightningDataModule):
         if not examples:
             raise BadRecipe(f"no {name} record in {', '.join(map(str, paths[:3]))}{' ...' if len(paths) > 3 else ''}")
         return examples
-
-    def _split(self, examples: Sequence[Example], share: float) -> dict[str, Sequence[Example]]:
-        """By hash of the record alone: equal records fall on one side, whatever else is there and in whatever order."""
-        held_N = Draw(0).stream("split").uniform(samples_of(examples)) < share
-        return {"train": _chosen(examples, ~held_N), "validation": _chosen(examples, held_N)}
 
     def training_records(self, name: str) -> Sequence[Record]:
         """Records of one modality in the training split, for fitting."""
@@ -211,11 +217,10 @@ class Data(LightningDataModule):
         for name, weight, examples in self._splits[split]:
             if isinstance(examples, Shelf):
                 examples = examples.encoded(self.modalities[examples.name])
-            tested = name in {f"files.{n}" for n in self.test}
-            if split == "validation" and not tested and self.validation_records and len(examples) > self.validation_records:
+            if (used := self._used(split, name, examples)) < len(examples):
                 order_N = Draw(0).stream("validation").bits(samples_of(examples)).argsort()
-                log.info("data %r: %d of %d validation records are used", name, self.validation_records, len(examples))
-                examples = _chosen(examples, order_N[: self.validation_records])
+                log.info("data %r: %d of %d validation records are used", name, used, len(examples))
+                examples = chosen(examples, order_N[:used])
             if isinstance(examples, Shelf):
                 lengths: Sequence[int] = examples.lengths(self.modalities[examples.name])  # type: ignore[assignment]
                 made.append(Source(name, weight, examples if encoded else examples.plain(), lengths))
@@ -230,8 +235,16 @@ class Data(LightningDataModule):
         return (tokens for number in range(len(held)) for tokens in held[number].micro)
 
     def describe(self) -> dict[str, Any]:
-        """Records of each source and split, for the report."""
-        return {split: {name: len(examples) for name, _, examples in parts} for split, parts in self._splits.items()}
+        """Records of each source and split that are used, for the report."""
+        return {
+            split: {name: self._used(split, name, examples) for name, _, examples in parts}
+            for split, parts in self._splits.items()
+        }
+
+    def _used(self, split: str, name: str, examples: Sequence[Example]) -> int:
+        tested = name in {f"files.{n}" for n in self.test}
+        capped = split == "validation" and not tested and self.validation_records is not None
+        return min(len(examples), self.validation_records) if capped else len(examples)  # type: ignore[type-var, return-value]
 
     # -- loaders ---------------------------------------------------------------------------------------------------------------
 
@@ -255,8 +268,10 @@ class Data(LightningDataModule):
 
     def fingerprint(self) -> dict[str, int]:
         """A hash of each source's training records and their labels, whatever their order."""
-        names = {name: _identities(examples).sort().values for name, _, examples in self._splits["train"]}
-        return {name: hash64(sorted_N.numpy().tobytes()) for name, sorted_N in names.items()}
+        if self._fingerprint is None:
+            names = {name: identities(examples).sort().values for name, _, examples in self._splits["train"]}
+            self._fingerprint = {name: hash64(sorted_N.numpy().tobytes()) for name, sorted_N in names.items()}
+        return self._fingerprint
 
     def state_dict(self) -> dict[str, Any]:
         return {"cursor": self.cursor, "fingerprint": self.fingerprint()}
@@ -268,24 +283,3 @@ class Data(LightningDataModule):
             if now.get(name) != before:
                 raise BadRecipe(f"data {name!r}: its records are not those this run began with, so it cannot go on as it began")
         self.cursor = dict(state_dict["cursor"])
-
-
-def _chosen(examples: Sequence[Example], index: torch.Tensor) -> Sequence[Example]:
-    """Some of them, by number or by a mask."""
-    if isinstance(examples, Shelf):
-        return examples.select(index.numpy())
-    numbers = index.nonzero()[:, 0] if index.dtype == torch.bool else index
-    return [examples[i] for i in numbers.tolist()]
-
-
-def _identities(examples: Sequence[Example]) -> torch.Tensor:
-    """Of every record."""
-    if isinstance(examples, Shelf):
-        return examples.samples
-    return torch.tensor([_identity(e) for e in examples], dtype=torch.int64)
-
-
-def _identity(example: Example) -> int:
-    """The record's name, and what its labels are."""
-    labels = [repr(r.label) for _, r in sorted(example.items()) if r.label is not None]
-    return hash64(f"{sample_of(example)} {labels}".encode()) if labels else sample_of(example)

@@ -160,6 +160,12 @@ def test_a_share_is_a_share(share):
         Data(validation=share)
 
 
+@pytest.mark.parametrize("records", [0, -5])
+def test_a_number_of_validation_records_is_one_or_more(records):
+    with pytest.raises(ValueError, match=f"validation_records {records}: 1 or more, or null"):
+        Data(validation_records=records)
+
+
 # -- cards ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +184,13 @@ def test_a_card_keeps_its_weight_and_its_own_validation_set(home):
     assert [(s.name, s.weight) for s in data.sources("train")] == [("toy", 3)]
     assert Counter(sides(data)["train"]) == Counter(proteins(40))
     assert Counter(sides(data)["validation"]) == Counter(proteins(3, 1))
+
+
+def test_held_out_records_of_a_card_that_are_training_records_are_counted(home, caplog):
+    card(home, "toy", {"train": proteins(40), "validation": [*proteins(3, 1), *proteins(2)]}, "files of its own")
+    data = read({}, "protein", cards={"toy": 3})
+    assert data.repeated == {"toy": 2}
+    assert "card 'toy': 2 of 5 records are training records, too" in caplog.text
 
 
 def test_a_card_says_which_share_is_held_out(home):
@@ -242,6 +255,15 @@ def test_few_validation_records_are_said_aloud_and_none_is_an_error(home, caplog
 def test_no_training_record_is_an_error(home):
     with pytest.raises(BadRecipe, match=r"data 'files\.protein': no record fell into the training set"):
         read({"protein": fasta(home / "x.fasta", proteins(1))}, validation=0.9999)
+
+
+def test_a_split_that_was_refused_is_refused_again(home):
+    """The Trainer asks twice: once where one process works, then in each."""
+    data = Data(files={"protein": fasta(home / "x.fasta", proteins(1))}, validation=0.9999)
+    for _ in range(2):
+        data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(modalities={"protein": Protein()}, seed=0))
+        with pytest.raises(BadRecipe, match="no record fell into the training set"):
+            data.setup("fit")
 
 
 def test_at_most_so_many_validation_records_are_used_chosen_by_themselves(home, caplog):
@@ -383,6 +405,11 @@ def test_no_forward_pass_has_more_than_its_tokens(everything):
 def test_a_record_that_is_longer_than_a_batch_is_named(everything):
     with pytest.raises(ValueError, match=r"data 'files\.protein': a record of \d+ tokens does not fit tokens_per_batch 10"):
         Steps(read({"protein": everything["protein"]}, tokens_per_batch=10), 0, 1, {})
+
+
+def test_a_record_that_is_longer_than_a_forward_pass_is_named_before_the_first_step(everything):
+    with pytest.raises(BadRecipe, match=r"data 'files\.protein': a record of \d+ tokens does not fit max_tokens_per_rank 10"):
+        Steps(read({"protein": everything["protein"]}, max_tokens_per_rank=10), 0, 1, {})
 
 
 def test_lengths_are_those_that_are_made(everything):
