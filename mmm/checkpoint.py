@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import tempfile
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+
+log = logging.getLogger("mmm")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -36,7 +41,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(Checkpoint):
-    """Saves every so many steps and at the end, and keeps the latest few.
+    """Saves every so many steps and when training ends, and keeps the latest few.
+
+    A process that trains alone and is told to stop (Ctrl-C, SIGTERM) ends its step, saves and stops; told twice, at once.
 
     Args:
         folder: of the checkpoints. every: steps between them. keep: how many stay.
@@ -44,20 +51,65 @@ class Checkpoints(Checkpoint):
 
     def __init__(self, folder: Path, every: int, keep: int = 2):
         self.folder, self.every, self.keep = folder, every, keep
+        self._in_step = self._stop = False
+        self._saved = 0  # the step of the latest
+        self._before: dict[int, Any] = {}  # what signals did
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._in_step, self._stop, self._saved = False, False, trainer.global_step
+        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._told) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._in_step = True
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         step = trainer.global_step
-        if step % self.every and step != trainer.max_steps:
+        if step % self.every == 0 or step == trainer.max_steps:
+            self._save(trainer)
+        self._in_step = False
+        if self._stop:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)  # where it ended early: trainer.max_time
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and self._before and not self._in_step:
+            self._save(trainer)
+        self._restore()
+
+    def _told(self, number: int, frame: Any) -> None:
+        if not self._in_step or self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+        log.info("stopping after this step; once more stops at once")
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _save(self, trainer: Trainer) -> None:
+        step = trainer.global_step
+        if step == self._saved:
             return
         trainer.save_checkpoint(self.folder / f"step-{step}.ckpt")
+        self._saved = step
         if trainer.is_global_zero:
             for old in by_step(self.folder)[: -self.keep]:
                 old.unlink()
 
 
 def by_step(folder: Path) -> list[Path]:
-    """A run's checkpoints, the latest last."""
-    return sorted(folder.glob("step-*.ckpt"), key=lambda p: int(p.stem.partition("-")[2]))
+    """A run's checkpoints, the latest last; files of other names are passed over."""
+    return sorted((path for path in folder.glob("step-*.ckpt") if path.stem[5:].isdecimal()), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which one of ``by_step`` was saved."""
+    return int(checkpoint.stem[5:])
 
 
 def load_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:

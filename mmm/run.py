@@ -5,13 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import BadRecipe
 from .recipe import Recipe, build, read
-from .yaml import dump
+from .yaml import dump, load, loads
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from .growth import Growth
@@ -23,6 +29,8 @@ LEAVES = {
     *("losses.csv", "predictions.csv", "recipe.yaml", "summary.json", "report.html"),
 }
 """What a run leaves in its folder."""
+FREE = {"workers", "max_tokens_per_rank"}
+"""Of ``data``: what changes no step of a run but by rounding."""
 
 
 def run(
@@ -76,29 +84,54 @@ def train(
         from .start import Pretrained
 
         start = Pretrained.of(recipe.values["init_from"], recipe.source)
-    checkpoint = _claim(folder, recipe, resume)
-    cli.model.recipe = dump(recipe.values)
-    cli.model.start = start if checkpoint is None else None
-    try:
-        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # what Lightning makes of an interruption from the keyboard
-        raise KeyboardInterrupt from None
-    return folder
-
-
-def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
-    """Make the run folder, or take it up again; only the first process of a run touches it."""
-    from .checkpoint import load_checkpoint, newest
-    from .core.training import write_assets
-    from .sources import assets_of
-
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
     if first:
         check_free(folder, resume)
+    with _alone(folder) if first else nullcontext():
+        checkpoint = _claim(folder, recipe, resume, first)
+        cli.model.recipe = dump(recipe.values)
+        cli.model.start = start if checkpoint is None else None
+        try:
+            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:  # what Lightning makes of an interruption from the keyboard
+            raise KeyboardInterrupt from None
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder, made where it is not there yet, for one run at a time. Raises BadRecipe where another one writes there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadRecipe(f"{folder}: another run writes there now; name another folder with --run_dir") from None
+        except OSError as error:  # of a file system that knows no locks
+            log.info("%s cannot be locked (%s): see that no other run writes there", folder, error)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _claim(folder: Path, recipe: Recipe, resume: bool, first: bool) -> str | None:
+    """Make the run folder, or take it up again; only the first process of a run touches it."""
+    from .checkpoint import load_checkpoint, newest
+    from .core.training import write_assets
+    from .runlog import write_whole
+    from .sources import assets_of
+
+    if first:
+        check_free(folder, resume)
     checkpoint = newest(folder)
-    holds = folder.is_dir() and any(folder.iterdir())
-    if first and holds and checkpoint is None:
+    if first and checkpoint is None and any(folder.iterdir()):
         _clear(folder)
+    if resume and checkpoint:
+        checkpoint = _to_go_on_from(folder, recipe.values["trainer"]["max_steps"])
     if first and checkpoint:
         for half in folder.rglob("*.part"):  # what a killed process was writing
             shutil.rmtree(half) if half.is_dir() else half.unlink()
@@ -106,15 +139,37 @@ def _claim(folder: Path, recipe: Recipe, resume: bool) -> str | None:
             for address, assets in assets_of(load_checkpoint(checkpoint)).items():
                 write_assets(folder / "assets" / address, assets)
     if first:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = dump(recipe.values)
         old = folder / "recipe.yaml"
-        if resume and checkpoint and old.exists():
-            _same_recipe(old, recipe)
-        old.write_text(text, encoding="utf-8")
-    if not resume:
-        return None
+        if checkpoint:
+            before = load(old) if old.exists() else loads(load_checkpoint(checkpoint)["mmm_recipe"], str(checkpoint))
+            _same_recipe(folder, before, recipe.values)
+        write_whole(old, dump(recipe.values))
     return str(checkpoint) if checkpoint else None
+
+
+def _to_go_on_from(folder: Path, steps: int) -> Path:
+    """The newest checkpoint; where training ended and its report was not written, the one before, whose steps are taken again.
+
+    Raises:
+        BadRecipe: the run is further than its last step would be, or there is no such checkpoint.
+    """
+    from .checkpoint import by_step, step_of
+
+    *before, checkpoint = by_step(folder / "checkpoints")
+    if step_of(checkpoint) > steps:
+        raise BadRecipe(f"{folder}: step {step_of(checkpoint)} is taken already, and trainer.max_steps is {steps}")
+    if step_of(checkpoint) < steps:
+        return checkpoint
+    if (folder / "summary.json").exists():
+        log.info("%s: all %d steps are taken", folder, steps)
+        return checkpoint
+    if not before:
+        raise BadRecipe(
+            f"{folder}: its training ended and its report was not written, and there is no earlier checkpoint to take the last "
+            f"steps again from; {checkpoint} is whole and can be loaded"
+        )
+    log.info("%s: its report was not written; the steps after %d are taken again", folder, step_of(before[-1]))
+    return before[-1]
 
 
 def check_free(folder: Path, resume: bool = False) -> None:
@@ -123,8 +178,15 @@ def check_free(folder: Path, resume: bool = False) -> None:
 
     if folder.exists() and not folder.is_dir():
         raise BadRecipe(f"{folder} is a file; name a folder with --run_dir")
-    if not resume and (newest(folder) or losses_in(folder)):
+    if resume:
+        return
+    if newest(folder):
         raise BadRecipe(f"{folder} holds a run already; go on with it by --resume, or name another folder with --run_dir")
+    if losses_in(folder):
+        raise BadRecipe(
+            f"{folder} holds a run that ended before its first checkpoint; begin it anew by --resume, or name another folder "
+            "with --run_dir"
+        )
 
 
 def losses_in(folder: Path) -> bool:
@@ -134,30 +196,46 @@ def losses_in(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    """Empty the folder of a run that ended before its first checkpoint: nothing of it can be gone on from."""
-    strange = sorted(p.name for p in folder.iterdir() if p.name.removesuffix(".part") not in LEAVES)
+    """Empty the folder of a run that ended before its first checkpoint: nothing of it can be gone on from.
+
+    Raises:
+        BadRecipe: it holds what no run of ours leaves, or no recipe, which every run leaves first.
+    """
+    leaves = sorted(p.name.removesuffix(".part") for p in folder.iterdir())
+    strange = [name for name in leaves if name not in LEAVES or "recipe.yaml" not in leaves]
+    strange += [f"checkpoints/{p.name}" for p in folder.glob("checkpoints/*") if not p.name.startswith("step-")]
     if strange:
         raise BadRecipe(f"{folder} holds {', '.join(strange)} and no checkpoint of a run; name another folder with --run_dir")
+    if losses_in(folder):
+        log.warning("%s: a run ended there before its first checkpoint; it begins anew", folder)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _same_recipe(old: Path, recipe: Recipe) -> None:
-    """Refuse to go on with another model, other data or another seed."""
+def _same_recipe(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with another model, other data or another seed. Where the files lie, and who reads them, is free: what
+    the run has read of them is compared when they are read."""
     from .precision import TRUE
-    from .yaml import load
 
-    before = load(old)
-    precisions = [(values.get("trainer") or {}).get("precision") for values in (before, recipe.values)]
+    precisions = [(values.get("trainer") or {}).get("precision") for values in (before, now)]
     if (precisions[0] == TRUE) != (precisions[1] == TRUE):
         raise BadRecipe(
-            f"{old.parent}: it began with trainer.precision {precisions[0]} and cannot go on with {precisions[1]}: "
+            f"{folder}: it began with trainer.precision {precisions[0]} and cannot go on with {precisions[1]}: "
             f"{TRUE} keeps other weights and another state of the optimiser"
         )
     for part in ("seed", "model", "data"):
-        if before.get(part) != recipe.values[part]:
-            changed = ", ".join(_differences(before.get(part), recipe.values[part], part)[:5])
-            raise BadRecipe(f"{old.parent}: its recipe differs from this one, so the run cannot go on as it began: {changed}")
+        old, new = (_decisive(values.get(part)) if part == "data" else values.get(part) for values in (before, now))
+        if old != new:
+            changed = ", ".join(_differences(old, new, part)[:5])
+            raise BadRecipe(f"{folder}: its recipe differs from this one, so the run cannot go on as it began: {changed}")
+
+
+def _decisive(data: Any) -> Any:
+    """What of ``data`` decides how a run goes on; of files, whose they are."""
+    if not isinstance(data, dict):
+        return data
+    named = {key: sorted(data.get(key) or ()) for key in ("files", "test")}
+    return {**{key: value for key, value in data.items() if key not in FREE}, **named, "joint": bool(data.get("joint"))}
 
 
 def _differences(a: Any, b: Any, path: str) -> list[str]:

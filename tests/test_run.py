@@ -1,12 +1,15 @@
 """Runs: the same seed gives the same bits, an interruption changes nothing, and a folder holds one run."""
 
 import copy
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,9 @@ from tiny import Done, mmm, save, values, write
 
 from mmm import run as mmm_run
 from mmm import yaml
-from mmm.checkpoint import AtomicCheckpointIO, load_checkpoint, newest
+from mmm.checkpoint import AtomicCheckpointIO, by_step, load_checkpoint, newest
 from mmm.core.training import Training
+from mmm.data.loaders import Steps
 from mmm.run import run
 from mmm.runlog import losses
 
@@ -325,6 +329,139 @@ def test_a_changed_recipe_before_the_first_checkpoint_is_not_mixed_with_the_old_
         assert "vocabulary was 270 and is 280" in done.err
     else:
         assert same(folder, run(recipe, [word], str(tmp_path / "other")))
+
+
+def told_to_stop(monkeypatch: pytest.MonkeyPatch, number: int, where: str) -> None:
+    """Let every run be sent a signal: in its third step, or while the records after that are read."""
+    if where == "step":
+        step = Training.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step + 1 == 3:
+                os.kill(os.getpid(), number)
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(Training, "training_step", training_step)
+    else:
+        read, calls = Steps.batch, count(1)
+
+        def batch(self, plan):
+            if next(calls) == 4:
+                os.kill(os.getpid(), number)
+            return read(self, plan)
+
+        monkeypatch.setattr(Steps, "batch", batch)
+
+
+@pytest.mark.parametrize("where", ["step", "data"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_saves_its_last_step(recipe, tmp_path, monkeypatch, number, where):
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        told_to_stop(patch, number, where)
+        done = mmm("run", recipe, "--run_dir", tmp_path / "out", "--checkpoint_every", 100)
+    assert done.status == 130, done.err
+    assert "Traceback" not in done.err
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    taken = newest(tmp_path / "out")
+    assert taken is not None
+    assert taken.name in (["step-3.ckpt"] if where == "step" else ["step-2.ckpt", "step-3.ckpt"])
+    assert mmm("run", recipe, "--run_dir", tmp_path / "out", "--resume", "--checkpoint_every", 100).status == 0
+    assert same(run(recipe, run_dir=str(tmp_path / "whole")), tmp_path / "out")
+
+
+def test_a_run_that_is_stopped_by_its_time_is_saved(recipe, tmp_path):
+    words = ["--trainer.max_steps=100000", "--trainer.max_time=00:00:00:01"]
+    folder = run(recipe, words, str(tmp_path / "out"))
+    (steps,) = (values["steps"] for values in [json.loads((folder / "summary.json").read_text())])
+    assert newest(folder).name == f"step-{steps}.ckpt"
+
+
+def test_a_report_that_was_not_written_is_made_up_for(recipe, tmp_path):
+    whole = run(recipe, run_dir=str(tmp_path / "whole"), checkpoint_every=2)
+    folder = run(recipe, run_dir=str(tmp_path / "out"), checkpoint_every=2)
+    for name in ("report.html", "summary.json"):
+        (folder / name).unlink()
+    assert mmm("run", recipe, "--run_dir", folder, "--resume", "--checkpoint_every", 2).status == 0
+    assert same(whole, folder)
+    assert {p.name for p in folder.iterdir()} == FILES
+
+
+def test_fewer_steps_than_are_taken_are_refused(recipe, tmp_path):
+    folder = run(recipe, run_dir=str(tmp_path / "out"))
+    before = (folder / "recipe.yaml").read_text()
+    message = refused(recipe, "--run_dir", folder, "--resume", "--trainer.max_steps", 3)
+    assert f"step {STEPS} is taken already, and trainer.max_steps is 3" in message
+    assert (folder / "recipe.yaml").read_text() == before
+
+
+@pytest.mark.skipif(mmm_run.fcntl is None, reason="this system has no such locks")
+def test_a_folder_is_one_runs_at_a_time(recipe, tmp_path):
+    with mmm_run._alone(tmp_path / "out"):
+        assert "another run writes there now" in refused(recipe, "--run_dir", tmp_path / "out")
+        assert tree(tmp_path / "out") == set()
+    assert mmm("run", recipe, "--run_dir", tmp_path / "out").status == 0
+
+
+@pytest.mark.parametrize("names", [["checkpoints/epoch=3.ckpt"], ["assets/logo.png"], ["recipe.yaml", "checkpoints/best.ckpt"]])
+@pytest.mark.parametrize("words", [[], ["--resume"]])
+def test_folders_of_other_tools_with_names_like_ours_are_left_alone(recipe, tmp_path, names, words):
+    for name in names:
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text("mine")
+    before = tree(tmp_path / "out")
+    assert "no checkpoint of a run" in refused(recipe, "--run_dir", tmp_path / "out", *words)
+    assert tree(tmp_path / "out") == before
+
+
+def test_data_may_move_between_two_parts_of_a_run(base, files, tmp_path, monkeypatch):
+    """What they hold is compared, not where they lie."""
+    whole = run(save(tmp_path / "tiny.yaml", base), run_dir=str(tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        interrupt(patch, 4)
+        with pytest.raises(Stop):
+            run(save(tmp_path / "tiny.yaml", base), run_dir=str(tmp_path / "out"))
+    moved = copy.deepcopy(base)
+    for name in ("text", "protein"):
+        pattern = Path(files[name])
+        shutil.copytree(pattern.parent, tmp_path / "elsewhere" / name)
+        moved["data"]["files"][name] = str(tmp_path / "elsewhere" / name / pattern.name)
+    (tmp_path / "out" / "recipe.yaml").unlink()  # the checkpoint holds it, too
+    assert "seed was 0 and is 1" in refused(
+        save(tmp_path / "moved.yaml", moved), "--run_dir", tmp_path / "out", "--resume", "--seed=1"
+    )
+    run(save(tmp_path / "moved.yaml", moved), run_dir=str(tmp_path / "out"), resume=True)
+    assert same(whole, tmp_path / "out")
+
+
+def test_checkpoints_of_other_names_are_passed_over(recipe, tmp_path):
+    folder = run(recipe, run_dir=str(tmp_path / "out"))
+    shutil.copy(newest(folder), folder / "checkpoints" / "step-best.ckpt")
+    run(recipe, [f"--trainer.max_steps={STEPS + 2}"], str(folder), resume=True)
+    assert (folder / "checkpoints" / "step-best.ckpt").exists()
+
+
+@pytest.mark.parametrize("name", ["../../../pwned.txt", "/tmp/pwned.txt"])
+def test_a_checkpoint_writes_nothing_outside_the_runs_folder(recipe, tmp_path, name):
+    folder = run(recipe, run_dir=str(tmp_path / "out"))
+    checkpoint = load_checkpoint(newest(folder))
+    checkpoint["mmm_assets"]["modalities/text"][name] = torch.zeros(3, dtype=torch.uint8)
+    torch.save(checkpoint, tmp_path / "evil.ckpt")
+    before = tree(tmp_path)
+    message = refused(recipe, "--run_dir", tmp_path / "new", "--init_from", tmp_path / "evil.ckpt")
+    assert "lies outside its folder" in message
+    assert tree(tmp_path) == before
+
+
+def test_a_run_that_asks_for_nothing_says_so_and_leaves_the_weights(base, tmp_path, caplog):
+    for modality in base["model"]["modalities"].values():
+        modality["init_args"]["max_length"] = 4
+    base["model"]["objective"]["init_args"]["masking"]["init_args"]["rate"] = 0.15  # none of two tokens
+    base["trainer"]["max_steps"] = 2
+    folder = run(save(tmp_path / "short.yaml", base), run_dir=str(tmp_path / "out"), checkpoint_every=1)
+    first, last = (load_checkpoint(path)["state_dict"] for path in by_step(folder / "checkpoints"))
+    assert all(torch.equal(first[name], last[name]) for name in first)
+    assert caplog.text.count("asks for nothing") == 1
 
 
 def test_data_that_are_mended_after_an_error(base, tmp_path):

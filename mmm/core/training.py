@@ -5,6 +5,7 @@ Shape suffixes: none; tensors stay inside the parts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,6 +27,8 @@ from .objective import Objective, Term
 from .optimizer import Optimizer
 from .tokens import Tokens
 from .view import View
+
+log = logging.getLogger("mmm")
 
 
 class Fitted(Protocol):
@@ -85,6 +88,7 @@ class Training(LightningModule):
         self.objective, self.adapter = objective, adapter
         self.draw = Draw(seed)
         self.last_terms: list[Term] = []  # of the last step, global
+        self._warned = False  # of a step that asks for nothing
         self.last_tokens = 0
         self.assets: dict[str, Assets] = {}
         self.recipe = ""  # the text of the resolved recipe, carried by every checkpoint
@@ -216,8 +220,11 @@ class Training(LightningModule):
         self.last_terms = [Term(n, t, c) for (n, c), t in zip(counts.items(), totals, strict=True)]
         self.last_tokens = int(sum(present.values()))
         self._check_finite(step, *self.last_terms)
+        if not any(counts.values()):  # nothing to learn from: no step, no decay
+            optimizer.zero_grad()
+            self._warn_of_nothing(step)
         for name, tokens_there in present.items():
-            if tokens_there == 0:  # untouched: no step, no decay
+            if tokens_there == 0:  # untouched, too
                 for parameter in self.model.of_modality(name):
                     parameter.grad = None
         if self.adapter is not None:
@@ -275,12 +282,19 @@ class Training(LightningModule):
             dist.all_reduce(values)
         return values.cpu()
 
+    def _warn_of_nothing(self, step: int) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "step %d asks for nothing, so nothing is learned: are records too short for the masking's rate?", step + 1
+            )
+
     def _check_finite(self, step: int, *terms: Term) -> None:
         """Stop before a step that would spoil the weights."""
         for term in terms:
             if not bool(torch.isfinite(term.total)):
                 raise ValueError(
-                    f"step {step + 1}: {term.name} is {float(term.total)}; no step was taken and the weights are still good. "
+                    f"step {step + 1}: {term.name} is {float(term.total)}; this step was not taken. "
                     "Lower the learning rate, lengthen the warm-up, or look for broken records"
                 )
 
