@@ -8,6 +8,9 @@ from typing import Any
 from .core.errors import BadRecipe
 from .yaml import loads
 
+TEXTS = ("data.files.", "data.test.", "data.joint", "init_from")
+"""Keys whose values are names, those of digits too: a folder may be called ``2024``."""
+
 
 def parse_overrides(words: Iterable[str]) -> list[tuple[str, Any]]:
     """``--a.b value`` and ``--a.b=value`` pairs; values are read as YAML, and as plain text where they are none.
@@ -26,11 +29,25 @@ def parse_overrides(words: Iterable[str]) -> list[tuple[str, Any]]:
             if not words or words[0].startswith("--"):
                 raise BadRecipe(f"--{key}: needs a value; choices of plain options are listed by mmm run --help")
             value = words.pop(0)
-        try:
-            pairs.append((key, loads(f"value: {value}", key)["value"]))
-        except BadRecipe:
-            pairs.append((key, value))
+        pairs.append((key, _value(key, value)))
     return pairs
+
+
+def _value(key: str, word: str) -> Any:
+    """What a word stands for. Comments and further lines are a file's; here ``corpus #1`` is a name."""
+    try:
+        values = loads(f"value: {word}", key)
+    except BadRecipe:
+        return word
+    value = values["value"]
+    if len(values) > 1:
+        return word
+    if isinstance(value, str):
+        return value if word.lstrip()[:1] in ("'", '"') else word
+    if isinstance(value, (dict, list)):
+        return value
+    named = value is not None and key.startswith(TEXTS)
+    return word if named or "#" in word else value
 
 
 def set_value(values: dict[str, Any], key: str, value: Any) -> None:
