@@ -198,19 +198,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _command(args, rest)
         sys.stdout.flush()
         return status
-    except ValueError as error:
+    except BrokenPipeError:  # whoever was reading has read enough
+        sys.stdout = None
+        return 0
+    except (ValueError, OSError, *_misconfigured()) as error:
         if getattr(args, "debug", False):
             raise
         from .core.errors import BadRecord
 
-        print(f"mmm: error: {error}", file=sys.stderr)
+        print(f"mmm: error: {_sentence(error)}", file=sys.stderr)
         return DATA if isinstance(error, BadRecord) else USER
-    except BrokenPipeError:  # whoever was reading has read enough
-        sys.stdout = None
-        return 0
     except KeyboardInterrupt:
         print("mmm: interrupted", file=sys.stderr)
         return 130
+
+
+def _misconfigured() -> tuple[type[Exception], ...]:
+    """What Lightning raises for arguments of the trainer that do not go together, where it was imported."""
+    exceptions = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return () if exceptions is None else (exceptions.MisconfigurationException,)
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line, without the number that the system has for it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _command(args: argparse.Namespace, rest: list[str]) -> int:

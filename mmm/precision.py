@@ -18,6 +18,8 @@ log = logging.getLogger("mmm")
 GPUS = ("auto", "gpu", "cuda")
 """Accelerators that are a GPU where there is one."""
 AUTO, MIXED, TRUE, FULL = "auto", "bf16-mixed", "bf16-true", "32-true"
+WHOLE = ("64-true", "64", 64, "16-true")
+"""Lightning's that turn all floats of a batch into others, which ours do not follow."""
 
 
 def chosen(precision: Any, accelerator: Any = "auto") -> Any:
@@ -27,7 +29,12 @@ def chosen(precision: Any, accelerator: Any = "auto") -> Any:
         precision: ``auto``, or a precision of the Trainer, which is left as it is; said aloud where it is bfloat16 that this
             CPU would compute in software, ten times slower than float32 and worse.
         accelerator: the recipe's ``trainer.accelerator``.
+
+    Raises:
+        ValueError: a precision of the Trainer that no run can have: all in float64 or in float16.
     """
+    if precision in WHOLE:
+        raise ValueError(f"trainer.precision {precision} does not work here; choose {AUTO}, {MIXED}, {TRUE} or {FULL}")
     if precision == AUTO:
         return MIXED if _multiplies_bfloat16(accelerator) else FULL
     if str(precision).startswith("bf16") and not _multiplies_bfloat16(accelerator):

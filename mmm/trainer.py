@@ -12,6 +12,12 @@ from .compiled import Compiled
 from .precision import AUTO, TRUE, TrueBfloat16, chosen
 
 Products = Literal["highest", "high", "medium"]
+NEVER = {
+    "accumulate_grad_batches": "data.max_tokens_per_rank, which splits a step into several passes",
+    "gradient_clip_val": "model.optimizer.clip, the largest norm of the whole gradient",
+    "gradient_clip_algorithm": "model.optimizer.clip, the largest norm of the whole gradient",
+}
+"""Lightning's arguments that need it to take the steps, which are taken here, and what stands for them here."""
 
 
 class Trainer(LightningTrainer):
@@ -25,6 +31,9 @@ class Trainer(LightningTrainer):
             round to bfloat16. See ``torch.set_float32_matmul_precision``.
         compile: blocks and heads through ``torch.compile``, see ``mmm/compiled.py``. It costs up to a minute at first, so
             it is for long runs, and on a CPU it needs a C++ compiler.
+
+    Raises:
+        ValueError: an argument of ``NEVER``, or a precision that no run can have.
     """
 
     def __init__(
@@ -35,6 +44,10 @@ class Trainer(LightningTrainer):
         compile: bool = False,
         **kwargs: Any,
     ):
+        for key, instead in NEVER.items():
+            given = kwargs.get(key)
+            if given is not None and (key, given) != ("accumulate_grad_batches", 1):
+                raise ValueError(f"trainer.{key} is {given!r}, which cannot work here; give {instead}")
         torch.set_float32_matmul_precision(float32_matmul_precision)
         if not torch.cuda.is_available():  # Lightning has it asked of the driver's library, which every step opens anew
             os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)

@@ -145,6 +145,42 @@ def test_a_failure_of_our_own_is_not_dressed_up(recipe, tmp_path, monkeypatch):
         mmm("run", recipe)
 
 
+def test_what_the_system_refuses_is_one_sentence(recipe, tmp_path, monkeypatch):
+    """A path that cannot be a folder; a disk that is full, which names no file."""
+    (tmp_path / "file").write_text("x")
+    done = mmm("run", recipe, "--run_dir", tmp_path / "file" / "out")
+    assert (done.status, done.err) == (2, f"mmm: error: {tmp_path / 'file' / 'out'}: Not a directory\n")
+    monkeypatch.setattr("mmm.run.run", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    done = mmm("run", recipe)
+    assert (done.status, done.err) == (2, "mmm: error: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("accumulate_grad_batches", "2", "give data.max_tokens_per_rank"),
+        ("gradient_clip_val", "1", "give model.optimizer.clip"),
+        ("gradient_clip_algorithm", "norm", "give model.optimizer.clip"),
+        ("precision", "64-true", "choose auto, bf16-mixed, bf16-true or 32-true"),
+        ("precision", "16-true", "choose auto, bf16-mixed, bf16-true or 32-true"),
+        ("overfit_batches", "-1", "overfit_batches"),
+    ],
+)
+def test_what_a_trainer_cannot_do_is_said_before_the_run_begins(recipe, tmp_path, key, value, said):
+    done = mmm("run", recipe, "--run_dir", tmp_path / "out", f"--trainer.{key}", value)
+    assert (done.status, len(done.errors)) == (2, 1)
+    assert said in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_lightning_refuses_in_a_run_is_one_sentence(recipe, monkeypatch):
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    monkeypatch.setattr("mmm.run.run", lambda *_: (_ for _ in ()).throw(MisconfigurationException("no such pair")))
+    done = mmm("run", recipe)
+    assert (done.status, done.err) == (2, "mmm: error: no such pair\n")
+
+
 def test_an_interruption_ends_with_130(recipe, monkeypatch):
     monkeypatch.setattr("mmm.run.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     done = mmm("run", recipe)
