@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .data.printable import printable
 from .process import settle
 
 USER, DATA = 2, 3
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error(f"unknown argument {rest[0]!r} of mmm {args.command}")
     if not logging.getLogger("mmm").handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Printable("%(message)s"))
         logging.getLogger("mmm").addHandler(handler)
         logging.getLogger("mmm").setLevel(logging.INFO)
     try:
@@ -206,11 +207,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         from .core.errors import BadRecord
 
-        print(f"mmm: error: {_sentence(error)}", file=sys.stderr)
+        print(f"mmm: error: {printable(_sentence(error))}", file=sys.stderr)
         return DATA if isinstance(error, BadRecord) else USER
     except KeyboardInterrupt:
         print("mmm: interrupted", file=sys.stderr)
         return 130
+
+
+class _Printable(logging.Formatter):
+    """Lines of the log, which quote what stands in files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _misconfigured() -> tuple[type[Exception], ...]:

@@ -178,6 +178,17 @@ def test_a_loss_that_is_not_finite(tmp_path, files):
     nothing_half_done(tmp_path)
 
 
+def test_a_header_cannot_command_a_terminal(tmp_path):
+    """Neither in an error nor in a line of the log."""
+    (tmp_path / "bad.fasta").write_text(">p\x1b]0;name\x07\nAC1E\n")
+    recipe = save(tmp_path / "tiny.yaml", values({"protein": str(tmp_path / "bad.fasta")}))
+    assert "bad.fasta, record p\\x1b]0;name\\x07: " in one_line(mmm("masks", recipe))
+    (tmp_path / "good.csv").write_text("record,a\x1b[2J\nACD,x\n")
+    done = mmm("masks", recipe, "--data.files.protein", tmp_path / "good.csv")
+    assert "not used: the columns 'a\\x1b[2J'" in done.err
+    assert "\x1b" not in done.err
+
+
 def test_from_a_shell(tmp_path, files):
     """Warnings and library noise included: the error is one line, the last, though a worker ran into it."""
     for i in range(8):  # some of them are training records

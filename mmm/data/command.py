@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from mmm.core.errors import BadRecipe
 from mmm.data.cards import Card, find_cards, load_card
+from mmm.data.printable import printable
 
 log = logging.getLogger("mmm")
 
@@ -45,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     cards = [load_card(name) for name in args.names]
     if args.action == "show":
-        print("\n\n".join(map(_described, cards)))
+        print(printable("\n\n".join(map(_described, cards))))
         return 0
     if args.action == "prepare":
         return max(_prepare(card, args.again) for card in cards)
@@ -56,7 +57,7 @@ def _known(name: str) -> str:
     try:
         load_card(name)
     except BadRecipe as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(printable(str(error))) from None
     return name
 
 
@@ -72,16 +73,18 @@ def _readable() -> Iterator[Card]:
 def _list(cards: list[Card]) -> None:
     """A table for people; columns parted by tabs where the output goes into a file or a pipe."""
     columns = ("name", "modality", "records", "data", "title", "licence")
-    rows = [(c.name, c.modality, _count(c.size["records"]), _state(c), c.title, c.licence.split(";")[0]) for c in cards]
+    cells = [(c.name, c.modality, _count(c.size["records"]), _state(c), c.title, c.licence.split(";")[0]) for c in cards]
+    rows = [tuple(map(printable, row)) for row in cells]
     if not sys.stdout.isatty():
         print("\n".join("\t".join(row) for row in [columns, *rows]))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*columns, header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
 
 
@@ -118,7 +121,7 @@ def _prepare(card: Card, again: bool) -> int:
     try:
         summary = card.prepare(again)
     except BadRecipe as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     print(f"{card.name}: {summary} ({time.monotonic() - start:.1f} s)")
     return 0
@@ -127,7 +130,7 @@ def _prepare(card: Card, again: bool) -> int:
 def _verify(card: Card) -> int:
     problems = card.verify()
     for problem in problems:
-        print(f"{card.name}: {problem}", file=sys.stderr)
+        print(printable(f"{card.name}: {problem}"), file=sys.stderr)
     if not problems:
         print(f"{card.name}: " + ("as the card says" if card.checksum else f"no fault found; {card.checksum_note}"))
     return 1 if problems else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import math
 import subprocess
 import sys
@@ -199,6 +200,20 @@ def test_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("show", "tyo")
     assert "Did you mean 'toy'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_title_cannot_command_a_terminal(home: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    changed(home, "title: A toy", 'title: "A [/x] \\e]0;toy\\a"')
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("TERM", "dumb")  # colours would be control characters, too
+    assert run("list") == 0
+    assert run("show", "toy") == 0
+    assert out.getvalue().count("[/x]") == 2
+    assert "\\x1b]0;toy\\x07" in out.getvalue()
+    assert not {"\x1b", "\x07"} & set(out.getvalue())
 
 
 def test_the_command_needs_no_torch() -> None:
