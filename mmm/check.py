@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from .core.errors import BadRecipe, did_you_mean
 from .core.training import Fitted, Training
 from .data.cards import load_card
+from .data.files import find_files
 from .data.module import Data
 from .recipe import build, read
 from .start import Pretrained
@@ -48,7 +50,7 @@ def check(path: str, overrides: Sequence[str] = ()) -> str:
 
 def missing(data: Data, training: Training) -> list[str]:
     """What the recipe's data still need, a line each."""
-    problems = []
+    problems = [*_of_files(data, training)]
     for name in data.cards:
         card = load_card(name)
         if card.modality in data.files:
@@ -60,6 +62,25 @@ def missing(data: Data, training: Training) -> list[str]:
     if not data.cards and not data.files and not data.joint:
         problems.append("no data are named; give --data.files.MODALITY")
     return problems
+
+
+def _of_files(data: Data, training: Training) -> Iterator[str]:
+    """What one's own files lack: a modality of that name, or the files themselves."""
+    wanted = []
+    for argument in ("files", "test"):
+        for name, patterns in getattr(data, argument).items():
+            if name not in training.modalities:
+                yield f"data.{argument}: the model has no modality {name!r}. {did_you_mean(name, training.modalities)}"
+            elif name not in data.files:
+                yield f"data.{argument}: {name!r} has no training data of its own; give --data.files.{name}, too"
+            else:
+                wanted.append((f"data.{argument}.{name}", patterns, training.modalities[name].tokenizer.suffixes))
+    for where, patterns, suffixes in [*wanted, ("data.joint", data.joint, ())]:
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            try:
+                find_files(pattern, suffixes, where)
+            except BadRecipe as error:
+                yield str(error)
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -272,13 +272,22 @@ def test_the_doctor_names_a_harmful_release(monkeypatch):
 
 
 def test_check_needs_no_data(tmp_path):
-    recipe = save(tmp_path / "tiny.yaml", values({"text": str(tmp_path / "none.txt"), "protein": "none.fasta"}))
+    (tmp_path / "some.txt").write_text("some words")
+    recipe = save(tmp_path / "tiny.yaml", values({"text": str(tmp_path), "protein": "none.fasta"}))
     done = mmm("check", recipe)
     assert done.status == 0
     first, second, *rest = done.out.splitlines()
     assert first == f"{recipe}: sound"
     assert second.startswith("parameters: ")
-    assert [line.split(":")[0].strip() for line in rest] == ["text", "protein"]
+    assert [line.split(":")[0].strip() for line in rest] == ["text", "protein", "warning"]
+    assert "data.files.protein: 'none.fasta' matches no file" in rest[2]
+    words = ("--data.files.txt", tmp_path, "--data.test.text", "[none, some.txt]", "--data.joint", "none.csv")
+    done = mmm("check", recipe, "--data.files.protein", tmp_path, *words)
+    for said in (
+        "data.files: the model has no modality 'txt'. Did you mean 'text'?",
+        *("data.files.protein: ", "data.test.text: 'none' matches no file", "data.joint: 'none.csv' matches no file"),
+    ):
+        assert f"warning: {said}" in done.out
 
 
 def test_check_says_what_data_are_missing(tmp_path, monkeypatch):
