@@ -202,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever was reading has read enough
         sys.stdout = None
         return 0
-    except (ValueError, OSError, *_misconfigured()) as error:
+    except _mendable() as error:
         if getattr(args, "debug", False):
             raise
         from .core.errors import BadRecord
@@ -221,10 +221,11 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-def _misconfigured() -> tuple[type[Exception], ...]:
-    """What Lightning raises for arguments of the trainer that do not go together, where it was imported."""
+def _mendable() -> tuple[type[Exception], ...]:
+    """What is told in a sentence: our own, the system's, and Lightning's of arguments that do not go together, where it was
+    imported."""
     exceptions = sys.modules.get("lightning.fabric.utilities.exceptions")
-    return () if exceptions is None else (exceptions.MisconfigurationException,)
+    return (ValueError, OSError, *(() if exceptions is None else (exceptions.MisconfigurationException,)))
 
 
 def _sentence(error: Exception) -> str:

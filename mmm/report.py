@@ -121,7 +121,7 @@ def summary(
         "parameters": parameters(training),
         "trained_parameters": trained_share(training.trained())[0],
         "init_from": getattr(training.start, "report", None),
-        "data": data.describe(),
+        "data": {**data.describe(), "trained_on": trained_on(data)},
         "masks": audit(training, data),
         "versions": versions(),
     }
@@ -158,6 +158,15 @@ def parameters(training: Training) -> dict[str, int]:
         seen |= own.keys()
         counts[part] = sum(own.values())
     return {"total": sum(counts.values())} | {part: n for part, n in counts.items() if n}
+
+
+def trained_on(data: Data) -> dict[str, int]:
+    """Records of each test set that are training records, too."""
+    if not data.test:
+        return {}
+    train, held = ({s.name: s for s in data.sources(split)} for split in ("train", "validation"))
+    names = [f"files.{name}" for name in data.test]
+    return {name: int(torch.isin(held[name].samples, train[name].samples).sum()) for name in names}
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
-from tiny import write
+from tiny import mmm, save, values, write
 
 from mmm.core.picture import Marked, Raster
 from mmm.core.training import Training
@@ -30,6 +30,7 @@ from mmm.page.gallery import data_uri
 from mmm.page.losses import Chart, _ticks, _window
 from mmm.page.skills import verdict
 from mmm.page.style import STYLE
+from mmm.page.task import task_section
 from mmm.report import Report, final_loss, gallery, parameters, write_report
 from mmm.runlog import RunLog, losses
 from mmm.skill import evaluate
@@ -198,6 +199,32 @@ def test_the_page_says_what_skill_and_baseline_are_and_shows_them(done, page):
     assert f"Up to {kept:.0%} of a modality's asked tokens are shown as they are" in text
     for words in ("files.protein", "specials hidden", "encoder", "torch"):
         assert words in text
+
+
+def test_a_test_set_that_was_trained_on_is_called_so(tmp_path, done, page):
+    assert "none of which was trained on" in Reader(page).text
+    assert json.loads((done[0] / "summary.json").read_text())["data"]["trained_on"] == {}
+    recipe = values(write(tmp_path, ["protein"]), steps=1)
+    (tmp_path / "test.fasta").write_text(
+        "\n".join((tmp_path / "some.fasta").read_text().splitlines()[:14]) + "\n>new\nACDEFACDEF\n"
+    )
+    recipe["data"]["test"] = {"protein": str(tmp_path / "test.fasta")}
+    assert mmm("run", save(tmp_path / "tiny.yaml", recipe), "--run_dir", tmp_path / "out").status == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["data"]["trained_on"] == {"files.protein": 7}
+    text = Reader((tmp_path / "out" / "report.html").read_text()).text
+    assert "validation records, 7 of which are training records, too" in text
+    assert "none of which" not in text
+    task = {
+        "on": "test",
+        "metric": "accuracy",
+        "value": 1.0,
+        "low": 1.0,
+        "high": 1.0,
+        "guess": 0.5,
+        "more": {},
+        "confusion": None,
+    }
+    assert "the records of the test set, 7 of which are training" in task_section(task, {"files.protein": 7})
 
 
 def test_the_gallery_shows_validation_records_of_every_modality(done):

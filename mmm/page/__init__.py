@@ -34,9 +34,10 @@ def page(
     """
     task = facts.get("task")
     masked = facts["skill"] or not task
+    both = facts["data"]["trained_on"]
     sections = [
-        section("The task", task_section(task)) if task else "",
-        section("What was learned", skill_table(facts["skill"], facts["masks"])) if masked else "",
+        section("The task", task_section(task, both)) if task else "",
+        section("What was learned", skill_table(facts["skill"], facts["masks"], both)) if masked else "",
         section("What became of the rest", grown_section(facts["grown"])) if "grown" in facts else "",
         section("Losses", charts(facts, curves)),
         section("What it fills in", gallery(shown)) if masked else "",

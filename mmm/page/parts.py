@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 
@@ -45,6 +45,12 @@ def short(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
+
+
+def unseen(trained_on: Mapping[str, int]) -> str:
+    """How many of the records a run is judged by are training records, too: a clause."""
+    both = sum(trained_on.values())
+    return f"{both:,} of which are training records, too, so the figures flatter it" if both else "none of which was trained on"
 
 
 def duration(seconds: float) -> str:

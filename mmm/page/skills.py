@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .parts import number, table
+from .parts import number, table, unseen
 
 
 def verdict(skills: Mapping[str, Mapping[str, Any]]) -> str:
@@ -34,14 +34,18 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any]) -> str:
-    """The section: what skill is, and a row a modality."""
+def skill_table(skills: Mapping[str, Mapping[str, Any]], masks: Mapping[str, Any], trained_on: Mapping[str, int]) -> str:
+    """The section: what skill is, and a row a modality.
+
+    Args:
+        trained_on: records it is judged by that are training records, too, by source.
+    """
     if not skills:
         return "<p>No answer of this run could be scored.</p>"
     copied = max((m["kept"] for m in masks.values()), default=0.0)
     words = (
         "<p><strong>Skill</strong> is the share of a guess's error that the model takes away: 1 − loss / baseline, over all "
-        "tokens that were asked in validation records, none of which was trained on. At 1 every answer is perfect, at 0 the "
+        f"tokens that were asked in validation records, {unseen(trained_on)}. At 1 every answer is perfect, at 0 the "
         "model is no better than the guess, below 0 it is worse. The <strong>baseline</strong> is the best guess that looks "
         "at no context. Bars are 99 % intervals over the records."
         + (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from .parts import number, table
+from .parts import number, table, unseen
 
 ON = {
     "test": "the records of the test set",
@@ -26,10 +26,14 @@ def task_verdict(task: Mapping[str, Any]) -> str:
     return f"{figure}; not yet better than a guess." if task["high"] > guess else f"{figure}, worse than a guess."
 
 
-def task_section(task: Mapping[str, Any]) -> str:
-    """The figures, and the table of confusions where there is one."""
+def task_section(task: Mapping[str, Any], trained_on: Mapping[str, int]) -> str:
+    """The figures, and the table of confusions where there is one.
+
+    Args:
+        trained_on: records it is judged by that are training records, too, by source.
+    """
     words = (
-        f"<p>Measured on {ON[task['on']]}, none of which was trained on. The interval holds 99 % of 2,000 resamplings of the "
+        f"<p>Measured on {ON[task['on']]}, {unseen(trained_on)}. The interval holds 99 % of 2,000 resamplings of the "
         "records. The <strong>guess</strong> looks at no record: the commonest label, or the mean of all. Every answer "
         "stands in <code>predictions.csv</code>.</p>"
     )
