@@ -63,6 +63,26 @@ def test_vectors_do_not_decay(cls):
     assert decays == {id(matrix): 0.5, id(vector): 0.0}
 
 
+@pytest.mark.parametrize("cls", [AdamW, Lion, Muon])
+@pytest.mark.parametrize(
+    "setting",
+    [{"clip": -1.0}, {"clip": 0.0}, {"weight_decay": -1.0}, {"final": 5.0}, {"warmup": -5}, {"lr": -1.0}, {"lr": float("nan")}],
+    ids=str,
+)
+def test_numbers_that_make_no_sense_are_refused(cls, setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(ValueError, match=rf"model\.optimizer\.{name} is {value}; expected"):
+        cls(**setting)
+
+
+def test_a_recipe_with_such_a_number_is_refused_before_its_run_begins(tmp_path):
+    recipe = save(tmp_path / "r.yaml", values(write(tmp_path, ("protein",))))
+    done = mmm("run", recipe, "--run_dir", tmp_path / "out", "--model.optimizer.clip", "-1")
+    assert (done.status, len(done.errors)) == (2, 1)
+    assert "model.optimizer.clip is -1.0; expected a norm above 0, or null for no clipping" in done.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_to_train():
     with pytest.raises(ValueError, match="nothing is trained"):
         AdamW().build([nn.Parameter(torch.ones(2), requires_grad=False)])
