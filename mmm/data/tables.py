@@ -6,17 +6,19 @@ Shape suffixes: none.
 from __future__ import annotations
 
 import csv
+import difflib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmm.core.errors import BadRecord, did_you_mean
+from mmm.core.errors import BadRecord
 from mmm.core.modality import Record, Tokenizer
 
 log = logging.getLogger("mmm")
 
 SUFFIXES = (".csv", ".tsv")
+SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
 RECORD, SECOND, LABEL = "record", "record2", "label"
 MAX_CELL = 2**26
 """Characters of one cell: 64 Mi."""
@@ -141,7 +143,9 @@ def _header(path: Path, line: int, header: Sequence[str], columns: Callable[[Seq
         used = columns(names)
     except ValueError as error:
         separator = "tabs" if path.name.lower().endswith(".tsv") else "commas"
-        raise BadRecord(path, None, f"line {line}, the header (parted by {separator}): {error}") from None
+        other = next((word for mark, word in SEPARATORS.items() if len(names) == 1 and mark in names[0]), None)
+        cause = f"; it looks parted by {other}: save it with {separator} between the cells" if other else ""
+        raise BadRecord(path, None, f"line {line}, the header (parted by {separator}): {error}{cause}") from None
     strange = [name for name in names if name not in used]
     if strange:
         log.info("%s: not used: the columns %s", path, ", ".join(map(repr, strange)))
@@ -151,5 +155,8 @@ def _header(path: Path, line: int, header: Sequence[str], columns: Callable[[Seq
 def _of_one_modality(names: Sequence[str]) -> list[str]:
     """The columns that a table of one modality's records may have."""
     if RECORD not in names:
-        raise ValueError(f"no column {RECORD!r} among {', '.join(map(repr, names))}. {did_you_mean(RECORD, names)}")
+        words = [name for name in names if name.isidentifier()]
+        near = [w for w in words if w.lower() == RECORD] or difflib.get_close_matches(RECORD, words, 1)
+        rename = f"; if {near[0]!r} is it, call it {RECORD!r}" if near else ""
+        raise ValueError(f"no column {RECORD!r} among {', '.join(map(repr, names))}{rename}")
     return [name for name in (RECORD, SECOND, LABEL) if name in names]
