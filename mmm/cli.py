@@ -236,6 +236,10 @@ def _sentence(error: Exception) -> str:
 
 
 def _command(args: argparse.Namespace, rest: list[str]) -> int:
+    if rest and args.command != "eval":
+        from .overrides import check_keys
+
+        check_keys(rest, [name for name in vars(args) if name not in ("command", "recipe", "source")])
     if args.command == "run":
         from .recipe import read
         from .yaml import dump

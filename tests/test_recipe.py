@@ -114,6 +114,24 @@ def test_words_that_are_no_overrides(words, text):
         parse_overrides(words)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max_steps", "5"], "no option --max_steps; did you mean --trainer.max_steps?"),
+        (["--lr=1e-3"], "no option --lr; did you mean --model.optimizer.lr?"),
+        (["--seed", "1", "--rundir", "x"], "no option --rundir; did you mean --run_dir?"),
+        (["--encoder.depth", "4"], "no option --encoder; did you mean --model.encoder?"),
+        (["--data.files", "my x.fasta"], "of which modality? Write --data.files.NAME 'my x.fasta'"),
+        (["--nonsense", "4"], "no key 'nonsense'"),
+    ],
+)
+def test_an_option_is_told_its_whole_key(tmp_path, words, said):
+    recipe = save(tmp_path / "tiny.yaml", values({"protein": "x"}))
+    done = mmm("run", recipe, "--run_dir", tmp_path / "out", *words)
+    assert (done.status, len(done.errors)) == (2, 1)
+    assert said in done.err
+
+
 def test_overrides_reach_every_depth(recipe):
     words = [
         f"--{ENCODER}.depth",
