@@ -70,14 +70,14 @@ def evaluate(source: str, suite: Suite, given: Mapping[str, Paths], modality: st
     model = load(source).requires_grad_(False)
     if torch.cuda.is_available():
         model = model.cuda()
-    cache: dict[Any, Any] = {}
+    caches: dict[Any, dict[Any, Any]] = {}  # keys of records say who they are in one place only
     datasets: dict[Any, Dataset] = {}
     result = Evaluation(suite, source)
     for name, task in suite.tasks.items():
         data, start = suite.data[task.data], time.monotonic()
         try:
-            frozen = Frozen(model, data.modality or modality, cache)
             paths = _paths(places[name])
+            frozen = Frozen(model, data.modality or modality, caches.setdefault(tuple(paths.items()), {}))
             address = (task.data, tuple(paths.items()))
             if address not in datasets:
                 place = Given(paths, frozen.tokenizer)

@@ -3,10 +3,12 @@
 import gzip
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 
 import numpy as np
+import PIL.Image
 import pytest
 import soundfile
 
@@ -226,3 +228,16 @@ def test_links_of_an_archive_are_not_followed(tmp_path):
         archive.addfile(link)
     with pytest.raises(BadRecord, match="holds no file of the kind"):
         list(files(tmp_path / "a.tar", lambda name: True))
+
+
+def test_files_of_one_name_in_two_folders_are_two_records(given, tmp_path):
+    random = np.random.default_rng(0)
+    for side in ("train", "test"):
+        (tmp_path / side).mkdir()
+        PIL.Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / side / "a.png")
+        shutil.copy(tmp_path / "train" / "a.png", tmp_path / side / "b.png")
+        (tmp_path / side / "t.csv").write_text("record,label\na.png,1\nb.png,0\n")
+    sides = given("image", train=tmp_path / "train" / "t.csv", test=tmp_path / "test" / "t.csv")
+    learned, same, held, copied = (e.key for e in table.read(sides).examples)
+    assert learned != held
+    assert learned == same == copied

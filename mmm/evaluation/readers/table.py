@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from mmm.core.errors import BadRecord, did_you_mean
+from mmm.core.modality import Record
 from mmm.evaluation.dataset import Dataset, Example, Given
 from mmm.evaluation.opening import files, text
 
@@ -121,7 +122,7 @@ def _example(
 ) -> Example:
     if len(cells) != width:
         raise BadRecord(path, None, f"line {line} has {len(cells)} cells, the header {width}")
-    records = [given.tokenizer.cell(cells[columns[c]], path, line).raw for c in ("record", "record2") if c in columns]
+    records = [given.tokenizer.cell(cells[columns[c]], path, line) for c in ("record", "record2") if c in columns]
     label = cells[columns["label"]].strip()
     if not label:
         raise BadRecord(path, None, f"line {line}: its label is empty; a test set without labels cannot be used, give another")
@@ -130,4 +131,10 @@ def _example(
         if word not in TRAIN + TEST:
             raise BadRecord(path, None, f"line {line}: the set {word!r} is neither train nor test")
         side = word in TEST
-    return Example(tuple(records), "\0".join(cells[columns[c]] for c in ("record", "record2") if c in columns), label, side)
+    return Example(tuple(r.raw for r in records), "\0".join(map(_key, records)), label, side)
+
+
+def _key(record: Record) -> str:
+    """What is in the record: a cell that is a path says too little, another folder may hold another file of that name."""
+    written = isinstance(record.raw, str) and record.key == record.raw.encode()
+    return record.raw if written else record.key.hex()
