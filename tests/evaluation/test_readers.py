@@ -144,6 +144,17 @@ def test_recordings_of_a_folder_and_of_an_archive(given, tmp_path):
     assert recordings.read(given("audio", tmp_path / "labels.csv"), **FSDD).examples[0].label == "zero"
 
 
+def test_recordings_of_one_name_in_two_folders_are_two_records(given, tmp_path):
+    with tarfile.open(tmp_path / "r.tar", "w") as archive:
+        for speaker in ("anna", "bob"):
+            (tmp_path / "r" / speaker).mkdir(parents=True)
+            soundfile.write(tmp_path / "r" / speaker / "cat_0.wav", np.random.default_rng(0).normal(0, 0.1, 900), 4000)
+            archive.add(tmp_path / "r" / speaker / "cat_0.wav", f"sounds/{speaker}/cat_0.wav")
+    for place in (tmp_path / "r", tmp_path / "r.tar"):
+        found = recordings.read(given("audio", place), r"(?P<label>cat|dog)_[0-9]\.wav")
+        assert [e.key for e in found.examples] == ["anna/cat_0.wav", "bob/cat_0.wav"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "test", "message"),
     [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmm.core.errors import BadRecipe, BadRecord
@@ -33,16 +34,20 @@ def read(given: Given, pattern: str, test: dict[str, str] | None = None) -> Data
     if any(str(p).lower().removesuffix(".gz").endswith(table.ENDINGS) for p in given.paths.values()):
         return table.read(given)
     expression = _expression(pattern, test or {})
-    examples, others = [], 0
+    sounds: list[tuple[PurePosixPath, Any, re.Match[str], bool | None]] = []
+    others = 0
     for name, raw in _sounds(given):
         found = expression.search(name)
         if found is None:
             others += 1
             continue
         held = all(re.fullmatch(rule, found[group]) for group, rule in test.items()) if test else None
-        examples.append(Example((raw,), found[0], found["label"], held))
-    if not examples:
+        sounds.append((PurePosixPath(name), raw, found, held))
+    if not sounds:
         raise BadRecord(given.whole, None, f"no sound file in it has a name like {pattern!r}")
+    # Whole names, less the folders that all share: the same in a folder and in the archive of it.
+    shared = os.path.commonpath([name.parent for name, *_ in sounds])
+    examples = [Example((raw,), name.relative_to(shared).as_posix(), found["label"], held) for name, raw, found, held in sounds]
     return Dataset(examples, [f"{others} sound files have other names: left out"] if others else [])
 
 
