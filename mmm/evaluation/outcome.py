@@ -72,10 +72,13 @@ def mean_and_interval(answers: Sequence[Answers]) -> tuple[float, float, float, 
     random = np.random.default_rng(Draw(0).stream("evaluation").stream("bootstrap").seed())
 
     def again(times_R: np.ndarray) -> float:
-        return float(np.mean([a.weighted(times_R[place_N]) for a, place_N in zip(answers, places, strict=True)]))
+        times = [times_R[place_N] for place_N in places]
+        if not all(times_N.any() for times_N in times):  # few records: one seed is left with none
+            return math.nan
+        return float(np.mean([a.weighted(times_N) for a, times_N in zip(answers, times, strict=True)]))
 
     share_R = np.full(records, 1 / records)
-    with np.errstate(invalid="ignore", divide="ignore"):  # few records: a resampling may ask nothing of one seed
+    with np.errstate(invalid="ignore", divide="ignore"):  # a record may ask nothing
         values = np.array([again(random.multinomial(records, share_R)) for _ in range(RESAMPLINGS)])
     values = values[np.isfinite(values)]
     tail = (1 - CONFIDENCE) / 2

@@ -89,6 +89,16 @@ def test_records_are_resampled_not_their_tokens():
     assert high >= 0.85
 
 
+def test_a_resampling_without_a_seeds_records_says_nothing():
+    """Few records of a seed are left out of some resamplings; what is left is always right."""
+    numbers = np.array([0.0, 1.0, 1.0, 2.0])
+    seeds = [answers("Spearman", [f"{s}/{i}" for i in range(4)], numbers, numbers) for s in range(3)]
+    lonely = Answers(["lonely"], 1.0, lambda weight_N: 1.0 if weight_N.any() else pytest.fail("asked of no record"))
+    value, low, high, n = mean_and_interval([*seeds, lonely])
+    assert (value, high, n) == (pytest.approx(1.0), pytest.approx(1.0), 13)
+    assert 0 <= low <= 1
+
+
 def test_records_that_one_seed_alone_tested_count_for_that_seed():
     first = Answers.of_sums(["a", "b"], [1, 1], [1, 1])
     second = Answers.of_sums(["b", "c"], [0, 0], [1, 1])
