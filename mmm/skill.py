@@ -255,7 +255,10 @@ def interval(loss_R: np.ndarray, baseline_R: np.ndarray, draw: Draw) -> tuple[fl
     value_B = []
     for _ in range(RESAMPLINGS // 100):  # 100 at a time bounds the memory
         times_BR = numbers.multinomial(records, np.full(records, 1 / records), size=100).astype(np.float64)
-        value_B.append(1 - (times_BR @ loss_R) / (times_BR @ baseline_R))
+        with np.errstate(divide="ignore", invalid="ignore"):  # few records: a resampling may ask nothing
+            value_B.append(1 - (times_BR @ loss_R) / (times_BR @ baseline_R))
+    finite_B = np.concatenate(value_B)
+    finite_B = finite_B[np.isfinite(finite_B)]
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.concatenate(value_B), [tail, 1 - tail])
+    low, high = np.quantile(finite_B, [tail, 1 - tail]) if len(finite_B) else (math.nan, math.nan)
     return float(low), float(high)

@@ -188,6 +188,8 @@ def test_the_interval_is_that_of_the_bootstrap():
     wide = interval(loss_R[:25], baseline_R[:25], Draw(5))
     assert 2.5 < (wide[1] - wide[0]) / (high - low) < 6, "a sixteenth of the records, four times as wide"
     assert interval(np.array([3.0]), np.array([4.0]), Draw(0)) == (0.25, 0.25)
+    few_R = np.array([0.0, 0.0, 0.0, 0.0, 2.0])  # a third of the resamplings asks for nothing at all
+    assert interval(few_R, few_R * 2, Draw(0)) == (0.5, 0.5)
 
 
 def _process(rank, world, files, store):
