@@ -8,7 +8,7 @@ import torch
 from labelled import examples
 
 from mmm.evaluation.attention_maps import attention_maps
-from mmm.evaluation.dataset import Given
+from mmm.evaluation.dataset import Dataset, Given
 from mmm.evaluation.measures import contacts, token_probe
 from mmm.evaluation.measures.contacts import corrected
 from mmm.evaluation.readers.contacts import read
@@ -61,6 +61,17 @@ def test_eight_states_become_three_where_three_are_asked_for(frozen):
     three = examples(sequences, [s.translate(str.maketrans("GIBTS", "HHECC")) for s in states])
     with pytest.raises(ValueError, match="8 are needed"):
         token_probe.measure(frozen("protein"), three, (0,), states=8)
+
+
+def test_a_protein_that_stands_in_the_data_twice_is_read_once(frozen):
+    sequences = proteins(40, seed=4)
+    states = ["".join("H" if r < "L" else "E" for r in s) for s in sequences]
+    tests = [i % 2 == 0 for i in range(40)]
+    data = examples(sequences, states, tests)
+    twice = Dataset([*data.examples, data.examples[0], data.examples[1]])
+    outcome = token_probe.measure(frozen("protein"), twice, (0,))
+    assert outcome.n == 20
+    assert outcome.value > 0.9
 
 
 def test_states_of_another_number_are_refused(frozen):

@@ -106,7 +106,8 @@ def _stacked(
 def _known(
     frozen: Frozen, examples: Sequence[Example], labels: dict[str, str], layer: int | None
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(key, x_ND, truth_N) of the known residues of each protein."""
+    """(key, x_ND, truth_N) of the known residues of each protein, once where it stands in the data twice."""
+    examples = list({e.key: e for e in examples}.values())
     for start in range(0, len(examples), AT_ONCE):
         some = examples[start : start + AT_ONCE]
         stretches = [(e.key, part) for e in some for part in _stretches(frozen, str(e.records[0]))]
