@@ -43,6 +43,19 @@ def test_a_table_without_a_header_as_sst2_has_it(given, tmp_path):
     assert found == [('a "good" row', "1", False), ("a bad row", "0", True)]
 
 
+def test_a_table_without_a_header_may_have_commas_in_its_records(given, tmp_path):
+    (tmp_path / "t.csv").write_text('"the row, label",1\n"a mask, a row",0\n')
+    assert rows(table.read(given("text", tmp_path / "t.csv"))) == [("the row, label", "1", None), ("a mask, a row", "0", None)]
+    (tmp_path / "t.tsv").write_text('the "row\t1\na mask\t0\n')
+    assert rows(table.read(given("text", tmp_path / "t.tsv"))) == [('the "row', "1", None), ("a mask", "0", None)]
+
+
+def test_an_empty_table(given, tmp_path):
+    (tmp_path / "t.csv").write_text("\n")
+    with pytest.raises(BadRecord, match="no labelled row in it"):
+        table.read(given("text", tmp_path / "t.csv"))
+
+
 def test_pairs_and_a_column_of_sets(given, tmp_path):
     (tmp_path / "p.tsv").write_text(
         "index\tsentence1\tsentence2\tscore\tset\n0\tthe row\tthe mask\t4.5\ttrain\n1\ta\tb\t0\ttest\n"

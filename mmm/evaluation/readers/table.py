@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mmm.core.errors import BadRecord, did_you_mean
 from mmm.core.modality import Record
@@ -84,16 +85,21 @@ def _last(name: str) -> str:
 def _rows(name: str, content: str, literal: bool | None) -> Iterator[tuple[int, list[str]]]:
     """(line, cells), the header first; of a file without one, the header it would have."""
     tabs = name.lower().endswith(".tsv")
-    first = content.split("\n", 1)[0].rstrip("\r").split("\t" if tabs else ",")
-    known = {cell.strip().strip('"').lower() for cell in first} & {*RECORD, *SECOND, *LABEL, *SIDE, "question"}
-    if literal is None:
-        literal = tabs and "record" not in known
     csv.field_size_limit(2**26)
-    quoting = csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL
-    rows = csv.reader(io.StringIO(content, newline=""), delimiter="\t" if tabs else ",", quoting=quoting)
-    if not known:
-        yield 0, ["record", "label"] if len(first) == 2 else ["record", "record2", "label"]
+
+    def parsed(text: str, quoting: int) -> Any:
+        return csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting)
+
+    rows = parsed(content.split("\n", 1)[0], csv.QUOTE_MINIMAL)
     try:
+        known = {cell.strip().lower() for cell in next(rows, [])} & {*RECORD, *SECOND, *LABEL, *SIDE, "question"}
+        if literal is None:
+            literal = tabs and "record" not in known
+        quoting = csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL
+        rows = parsed(content, quoting)
+        if not known:
+            width = len(next(filter(None, parsed(content, quoting)), []))
+            yield 0, ["record", "label"] if width == 2 else ["record", "record2", "label"]
         for cells in rows:
             if cells:
                 yield rows.line_num, cells
