@@ -19,7 +19,7 @@ from mmm.evaluation.features import Frozen
 from mmm.evaluation.outcome import Answers, Outcome, mean_and_interval
 
 LEARNED_APART = 6
-"""Residues between those of a pair that is learned from, at least."""
+"""Places from one residue to the other of a pair that is learned from, at least."""
 
 
 def measure(
@@ -44,7 +44,7 @@ def measure(
         frozen: the model. data: sequences, each with its contacts, pairs of residues from 0.
         seeds: of splits and of the choice of training proteins.
         top: pairs that are looked at, as a share of L: 1 for P@L, 0.2 for P@L/5.
-        apart: residues between those of a pair that is tested, at least: 24 is "long range".
+        apart: places from one residue to the other of a pair that is tested, at least: 24 is "long range".
         train, test: proteins that are taken at most. strength: C of the logistic regression.
 
     Raises:
