@@ -37,7 +37,7 @@ class Frozen:
         ValueError: the model has no such modality, or several and none was named.
     """
 
-    def __init__(self, model: Loaded, modality: str | None, cache: dict[Any, np.ndarray] | None = None):
+    def __init__(self, model: Loaded, modality: str | None, cache: dict[Any, tuple[np.ndarray, bool]] | None = None):
         names = model.model.names
         if modality is None and len(names) > 1:
             raise BadRecipe(f"the model has the modalities {', '.join(names)}; say which one is meant by --modality")
@@ -45,7 +45,12 @@ class Frozen:
             raise BadRecipe(f"the model has no modality {modality!r}. {did_you_mean(modality, names)}")
         self.model, self.modality = model, modality or names[0]
         self.cache = {} if cache is None else cache
-        self.cut = 0  # records that were longer than the model reads
+        self._cut: set[str] = set()
+
+    @property
+    def cut(self) -> int:
+        """Records whose vectors were asked for, and that are longer than the model reads."""
+        return len(self._cut)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -64,16 +69,18 @@ class Frozen:
         address = (self.modality, layer)
         missing = {key: record for record, key in zip(records, keys, strict=True) if (*address, key) not in self.cache}
         names = list(missing)
-        for numbers, layout, x_KD in self._encoded(missing.values(), layer):
-            for number, vector_2D in zip(numbers, _pooled(x_KD, layout), strict=True):
-                self.cache[(*address, names[number])] = vector_2D
+        for numbers, cut, layout, x_KD in self._encoded(missing.values(), layer):
+            for number, its_cut, vector_2D in zip(numbers, cut, _pooled(x_KD, layout), strict=True):
+                self.cache[(*address, names[number])] = vector_2D, its_cut
+        found = [self.cache[(*address, key)] for key in keys]
+        self._cut |= {key for key, (_, its_cut) in zip(keys, found, strict=True) if its_cut}
         which = 0 if pool == "mean" else 1
-        return np.stack([self.cache[(*address, key)][which] for key in keys])
+        return np.stack([vector_2D[which] for vector_2D, _ in found])
 
     def tokens(self, records: Sequence[Any], layer: int | None = None) -> list[np.ndarray]:
         """One vector a token, (N, D) float32 for each record; specials are left out."""
         found: dict[int, np.ndarray] = {}
-        for numbers, layout, x_KD in self._encoded(records, layer):
+        for numbers, _, layout, x_KD in self._encoded(records, layer):
             lengths = list(layout.lengths)
             maskable = layout.maskable_T.split(lengths)
             for number, x_ND, free_N in zip(numbers, x_KD.split(lengths), maskable, strict=True):
@@ -81,22 +88,22 @@ class Frozen:
         return [found[i] for i in range(len(found))]
 
     def pieces(self, records: Iterable[Any]) -> Iterator[tuple[int, Piece]]:
-        """Their tokens, numbered; the first record that is cut is said aloud, all are counted."""
+        """Their tokens, numbered."""
         for number, record in enumerate(records):
-            piece = self.tokenizer.tokenize(record)
-            self.cut += piece.cut
-            yield number, piece
+            yield number, self.tokenizer.tokenize(record)
 
-    def _encoded(self, records: Iterable[Any], layer: int | None) -> Iterator[tuple[list[int], Layout, Tensor]]:
-        """(numbers of the records, layout_K, x_KD), a batch at a time."""
+    def _encoded(self, records: Iterable[Any], layer: int | None) -> Iterator[tuple[list[int], list[bool], Layout, Tensor]]:
+        """(numbers of the records, whether each is longer than the model reads, layout_K, x_KD), a batch at a time."""
         depth = self.model.model.encoder.depth
         if layer is not None and not 0 <= layer <= depth:
             raise BadRecipe(f"layer {layer}: the encoder has {depth} blocks; 0 is what enters the first")
         for batch in batches(self.pieces(records), BUDGET):
             numbers, _, view = self.model.view(self.modality, batch)
+            pieces = dict(batch)
+            cut = [pieces[number].cut for number in numbers]
             with torch.inference_mode():
                 encoded = self.model.model.encode(view, () if layer is None else (layer,))
-                yield numbers, view.layout_K, encoded.x_KD if layer is None else encoded.layers[layer]
+                yield numbers, cut, view.layout_K, encoded.x_KD if layer is None else encoded.layers[layer]
 
 
 def batches(pieces: Iterable[tuple[int, Piece]], budget: int) -> Iterator[list[tuple[int, Piece]]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from labelled import examples
 
-from mmm.evaluation.features import batches
+from mmm.evaluation.features import Frozen, batches
 from mmm.evaluation.measures import knn, linear_probe
 
 SEEDS = (0, 1, 2)
@@ -149,11 +149,14 @@ def test_longer_records_are_counted(frozen):
     asked = frozen("protein")
     asked.vectors(["M" * 60, "MK"], ["0", "1"])
     assert asked.cut == 1
+    later = Frozen(asked.model, "protein", asked.cache)
+    later.vectors(["MK"], ["1"])
+    assert later.cut == 0
+    later.vectors(["M" * 60, "MK"], ["0", "1"])
+    assert later.cut == 1
 
 
 def test_a_modality_that_is_not_there(model):
-    from mmm.evaluation.features import Frozen
-
     with pytest.raises(ValueError, match=r"no modality 'texts'. Did you mean 'text'"):
         Frozen(model, "texts")
     with pytest.raises(ValueError, match="say which one is meant by --modality"):
