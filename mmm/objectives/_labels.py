@@ -119,7 +119,8 @@ class Classes(Label):
         counts = Counter(name for r in records for name in self.split(r))
         names = list(self.fixed) or sorted(counts, key=_in_order)
         if len(names) < 2:
-            raise ValueError(f"all training labels of {self.name!r} are {names[0]!r}: one class alone cannot be learned")
+            one = repr(names[0]) if names else "of no class"
+            raise ValueError(f"all training labels of {self.name!r} are {one}: one class alone cannot be learned")
         self._set(names, [counts[name] for name in names])
 
     def assets(self) -> Assets:
@@ -179,7 +180,7 @@ class ClassSet(Classes):
         return torch.zeros(0, self.size, dtype=torch.int64)
 
     def read(self, record: Record) -> Tensor:
-        return torch.zeros(self.size, dtype=torch.int64).index_fill(0, torch.tensor(self.numbers(record)), 1)
+        return torch.zeros(self.size, dtype=torch.int64).index_fill(0, torch.tensor(self.numbers(record), dtype=torch.int64), 1)
 
     def loss(self, output_NV: Tensor, truth_N: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(output_NV.float(), truth_N.float(), reduction="none").mean(-1)
