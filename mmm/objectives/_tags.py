@@ -29,8 +29,8 @@ class Spelled(Protocol):
 class Tags(Classes):
     """One of the classes for each unit of a record: cross-entropy.
 
-    A label is a string with a character a unit, or as many words, with spaces between them. Units are what the tokenizer says
-    (``Spelled``), else the tokens that are no specials.
+    A label is a string with a character a unit, or as many words, with spaces between them; where the units are words, it has
+    words. Units are what the tokenizer says (``Spelled``), else the tokens that are no specials.
 
     Args:
         skip: see ``Label``. ignore: a unit with this tag is not asked.
@@ -59,9 +59,11 @@ class Tags(Classes):
         words = [str(word) for word in (label if isinstance(label, list) else label.split())]
         if len(words) == units:
             return words
-        if len(label) == units:
+        of_words = isinstance(self.tokenizer, Spelled) and len(record.raw.split()) == units
+        if len(label) == units and not of_words:
             return list(label)
-        reason = f"its label has {len(words)} words and {len(label)} characters, but the record has {units} to be tagged"
+        found = f"{len(words)} words" + ("" if of_words else f" and {len(label)} characters")
+        reason = f"its label has {found}, but the record has {units} to be tagged"
         raise BadRecord(record.path, record.record, reason)
 
     def read(self, record: Record) -> Tensor:

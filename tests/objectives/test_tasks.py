@@ -1,5 +1,6 @@
 """Tasks: each learns what it can learn, counts what it should, and says what is wrong with a label."""
 
+import json
 import random
 import re
 
@@ -78,6 +79,15 @@ def test_several_labels(tmp_path, rng):
     assert found.metric == "macro F1"
     assert found.low > found.guess
     assert any("|" in row.prediction for row in found.rows)
+
+
+def test_records_of_no_class(tmp_path, rng):
+    labels = [["fine", "odd"], ["fine"], [], ["odd"]] * 10
+    lines = [json.dumps({"text": sentence(rng, *label), "label": label}) for label in labels]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    training, data = built("text", str(tmp_path / "t.jsonl"), MultiLabel())
+    learn(training, data, 2)
+    assert "[]" in {row.label for row in evaluate(training, data).rows}
 
 
 def test_a_number_in_its_own_unit(tmp_path, rng):
@@ -347,6 +357,12 @@ BAD = {
     "not finite": (Regress, [("AC", "1"), ("CD", "nan")], r"record 2", "'nan' is no number"),
     "constant": (Regress, [("AC", "1"), ("CD", "1.0")], None, "nothing to be learned"),
     "tags too short": (Tag, [("ACD", "HHH"), ("CDE", "HC")], r"record 2", "2 characters, but the record has 3 to be tagged"),
+    "a word as long as the words": (
+        Tag,
+        [("of the row mask", "A B A B"), ("of the row mask", "NOUN")],
+        "record 2",
+        "its label has 1 words, but the record has 4 to be tagged",
+    ),
     "no side": (Rank, [("AC", "CD", "left")], r"record 1", "names no side"),
 }
 
@@ -357,7 +373,7 @@ def test_labels_that_cannot_be_used(tmp_path, case):
     header = ("record", "record2", "label") if len(rows[0]) == 3 else ("record", "label")
     path = table(tmp_path / "bad.csv", rows, header)
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        built("protein", path, make(), test=path)
+        built("text" if " " in rows[0][0] else "protein", path, make(), test=path)
     if where:
         assert f"{path}, {where}: " in str(caught.value)
         assert "\n" not in str(caught.value)
