@@ -35,6 +35,13 @@ class Frame:
         """id_N of the ids of texts with their fences."""
         return self._between([torch.tensor(fence, dtype=torch.int64) for fence in self.fences], [text.long() for text in texts])
 
+    def inside(self, ids: Sequence[int]) -> slice:
+        """Where the ids stand that are not the first fence nor the last."""
+        first, last = self.fences[0], self.fences[-1]
+        start = len(first) if tuple(ids[: len(first)]) == first else 0
+        stop = max(start, len(ids) - len(last))
+        return slice(start, stop if tuple(ids[stop:]) == last else len(ids))
+
     def types_of(self, texts: Sequence[Tensor]) -> Tensor:
         """type_N."""
         fences = [torch.full((len(fence),), self.types[max(0, i - 1)]) for i, fence in enumerate(self.fences)]

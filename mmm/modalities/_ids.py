@@ -24,6 +24,7 @@ from mmm.core.modality import Assets, Modality
 from mmm.core.objective import Answer
 from mmm.core.picture import Marked, Picture
 from mmm.core.tokens import Tokens
+from mmm.modalities._frame import Frame
 from mmm.nn.positions import LearnedPositions, sinusoidal
 
 log = logging.getLogger("mmm")
@@ -118,7 +119,7 @@ class IdTokenizer(Protocol):
     def mask(self) -> int: ...
 
     @property
-    def fences(self) -> frozenset[int]: ...
+    def frames(self) -> tuple[Frame, ...]: ...
 
     def detokenize(self, content_R: Tensor) -> str: ...
 
@@ -237,7 +238,7 @@ class IdModality(Modality):
     def _words(self, shown: Sequence[int], marks: Sequence[str], ids: Sequence[int]) -> tuple[tuple[str, str, str], ...]:
         """Runs of seen ids as one string, every other id alone with the true one as its note."""
         words = []
-        entries = [e for e in zip(shown, marks, ids, strict=True) if e[2] not in self.ids.fences]
+        entries = list(zip(shown, marks, ids, strict=True))[self.ids.frames[0].inside(ids)]
         for seen, run in groupby(entries, key=lambda e: e[1] == "seen"):
             if seen:
                 words.append((self._string(*(i for i, _, _ in run)), "seen", ""))

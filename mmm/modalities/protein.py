@@ -116,7 +116,7 @@ class ProteinTokenizer(Tokenizer):
         self.vocabulary, self.tokens = vocabulary, dict(enumerate(vocabulary.tokens))
         before, after = (tuple(ids[t] for t in fence) for fence in (vocabulary.before, vocabulary.after))
         self.frames = (Frame((before, after), (0,)),)
-        self.fences, self.mask = frozenset(before + after), ids[vocabulary.mask]
+        self.mask = ids[vocabulary.mask]
         self.readable = {r: ids[r] for r in RESIDUES if r in ids} | {MASK: self.mask, vocabulary.mask: self.mask}
         letters = [r for r in self.readable if len(r) == 1 and r != vocabulary.mask]
         self.letters = frozenset([*letters, *(r.lower() for r in letters)])
@@ -192,7 +192,8 @@ class ProteinTokenizer(Tokenizer):
 
     def detokenize(self, content_R: Tensor) -> str:
         """The sequence, with "<mask>" where the mask's id stands."""
-        return "".join(MASK if i == self.mask else self.tokens.get(i, "") for i in content_R.tolist() if i not in self.fences)
+        ids = content_R.tolist()
+        return "".join(MASK if i == self.mask else self.tokens.get(i, "") for i in ids[self.frames[0].inside(ids)])
 
     def empty(self) -> Tensor:
         return torch.zeros(0, dtype=torch.int64)

@@ -145,11 +145,6 @@ class TextTokenizer(Tokenizer):
         self._ready()
         return self._mask
 
-    @property
-    def fences(self) -> frozenset[int]:
-        """Ids that stand around a text and are no part of it."""
-        return frozenset(i for frame in self.frames for fence in frame.fences for i in fence)
-
     def tokenize(self, raw: str | tuple[str, str], draw: Draw | None = None) -> Piece:
         """A text longer than ``max_length`` is cut to a window at a place that ``draw`` chooses; of two, first the longer one.
 
@@ -209,10 +204,10 @@ class TextTokenizer(Tokenizer):
         return words, torch.tensor([*before, *begun[self.window(len(begun), draw)], *after])
 
     def detokenize(self, content_R: Tensor) -> str:
-        """The text. Byte-level BPE gives back every text exactly; the others up to Unicode form and white space."""
-        model = self._ready()
-        ids = [i for i in content_R.tolist() if i not in self.fences]
-        return model.decode(ids, skip_special_tokens=False)
+        """The text. Byte-level BPE gives back every text exactly; the others up to Unicode form and white space. Two texts
+        come back as one, with what stands between them."""
+        model, ids = self._ready(), content_R.tolist()
+        return model.decode(ids[self.frames[0].inside(ids)], skip_special_tokens=False)
 
     def empty(self) -> Tensor:
         return torch.zeros(0, dtype=torch.int64)

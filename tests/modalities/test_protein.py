@@ -59,6 +59,7 @@ def test_masks_lower_case_and_stops():
     assert piece.content.tolist() == [0, 20, 15, 32, 5, 19, 2]
     assert piece.maskable.tolist() == [False, True, True, False, True, True, False]
     assert TOKENIZER.detokenize(piece.content) == "MK<mask>AY"
+    assert TOKENIZER.detokenize(torch.tensor([0, 20, 2, 0, 15, 2])) == "M<eos><cls>K", "only the ends are no part of it"
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,13 @@ def test_the_mask_written_in_a_text_is_the_mask(algorithm):
     assert tokenizer.detokenize(piece.content).replace(" ", "") == "a[MASK]b"
 
 
+def test_only_what_stands_around_a_text_is_left_out_of_it(bpe):
+    for text in ("a [SEP] b [MASK] [CLS] c", "[SEP]a[SEP]", "[CLS]"):
+        assert bpe.tokenizer.detokenize(bpe.tokenizer.tokenize(text).content) == text
+    assert bpe.tokenizer.detokenize(bpe.tokenizer.tokenize(("the cat", "a dog")).content) == "the cat[SEP]a dog"
+    assert bpe.tokenizer.detokenize(torch.tensor([bpe.tokenizer.sep, bpe.tokenizer.cls])) == "[SEP][CLS]"
+
+
 def test_long_texts_are_cut_by_their_own_draw_and_it_is_said_once(caplog):
     tokenizer = fitted(max_length=16).tokenizer
     text = " ".join(SENTENCES)
