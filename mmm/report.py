@@ -161,12 +161,11 @@ def parameters(training: Training) -> dict[str, int]:
 
 
 def trained_on(data: Data) -> dict[str, int]:
-    """Records of each test set that are training records, too."""
-    if not data.test:
+    """Held-out records that are used and are training records, too, of each source that has any."""
+    if not data.repeated:
         return {}
     train, held = ({s.name: s for s in data.sources(split)} for split in ("train", "validation"))
-    names = [f"files.{name}" for name in data.test]
-    return {name: int(torch.isin(held[name].samples, train[name].samples).sum()) for name in names}
+    return {name: int(torch.isin(held[name].samples, train[name].samples).sum()) for name in data.repeated}
 
 
 def versions() -> dict[str, str]:

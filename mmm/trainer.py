@@ -16,8 +16,9 @@ NEVER = {
     "accumulate_grad_batches": "data.max_tokens_per_rank, which splits a step into several passes",
     "gradient_clip_val": "model.optimizer.clip, the largest norm of the whole gradient",
     "gradient_clip_algorithm": "model.optimizer.clip, the largest norm of the whole gradient",
+    "limit_train_batches": "trainer.max_steps: the order of the records has no end, and would begin anew with every such epoch",
 }
-"""Lightning's arguments that need it to take the steps, which are taken here, and what stands for them here."""
+"""Lightning's arguments that need it to take the steps and to end epochs, and what stands for them here."""
 
 
 class Trainer(LightningTrainer):
