@@ -23,6 +23,7 @@ from .core.tokens import Sample, pack
 from .core.training import Training
 from .core.view import View
 from .data.module import Data
+from .loaded import Loaded
 from .skill import CONFIDENCE, RESAMPLINGS, gathered, scoring
 
 HEADER = ("file", "row", "record", "label", "prediction", "score")
@@ -262,6 +263,8 @@ def pseudo_log_likelihood(
 ) -> list[float]:
     """How likely a masked model finds each record: each token in turn is hidden, and its log-probabilities are added up.
 
+    A model that was trained on dropped tokens never learned the mask vector: there the hidden token is dropped.
+
     Paper: Salazar et al. 2020, "Masked language model scoring", arXiv:1910.14659, section 2.
 
     Args:
@@ -284,6 +287,7 @@ def pseudo_log_likelihood(
     if not heads or tokenizer.choices is None:
         raise ValueError(f"this model has no head that answers with ids of {name!r}; heads: {', '.join(model.heads) or 'none'}")
     tokenizers = {n: m.tokenizer for n, m in model.modalities.items()}
+    drops = Loaded.drops.fget(training)  # of any training, loaded or not
     likelihoods = []
     for number, raw in enumerate(records):
         piece = tokenizer.tokenize(raw)
@@ -296,8 +300,9 @@ def pseudo_log_likelihood(
             some = places[start : start + at_once]
             tokens = pack([Sample({name: piece}, i) for i in range(len(some))], tokenizers)  # type: ignore[arg-type]
             asked_N = torch.arange(len(some)) * len(piece) + torch.tensor(some)
-            view = View.of(tokens, torch.zeros(len(tokens), dtype=torch.bool).index_fill(0, asked_N, True)).to(training.device)
-            log_NV = heads[0](model(view)).float().log_softmax(-1)
+            hidden_T = torch.zeros(len(tokens), dtype=torch.bool).index_fill(0, asked_N, True)
+            view = View.of(tokens, hidden_T, kept_K=(~hidden_T).nonzero()[:, 0] if drops else None)
+            log_NV = heads[0](model(view.to(training.device))).float().log_softmax(-1)
             truth_N = tokens.content[name][asked_N].to(log_NV.device)
             total += float(log_NV.gather(1, truth_N[:, None]).sum())
         likelihoods.append(total)

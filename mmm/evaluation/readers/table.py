@@ -87,7 +87,7 @@ def _rows(name: str, content: str, literal: bool | None) -> Iterator[tuple[int, 
     tabs = name.lower().endswith(".tsv")
     csv.field_size_limit(2**26)
 
-    def parsed(text: str, quoting: int) -> Any:
+    def parsed(text: str, quoting: Any) -> Any:
         return csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting)
 
     rows = parsed(content.split("\n", 1)[0], csv.QUOTE_MINIMAL)
