@@ -93,11 +93,15 @@ def _given(rest: Sequence[str], suite: str) -> dict[str, dict[str, Path]]:
 
 
 def _folder(source: str) -> Path:
-    """RUN/eval of a run folder, else a folder here that is called as the source is."""
+    """RUN/eval of a run folder, else a folder here: eval/RUN-step-N of a checkpoint, eval/OWNER-NAME of a hub's model."""
     path = Path(source)
     if path.is_dir() and any((path / "checkpoints").glob("step-*.ckpt")):
         return path / "eval"
-    return Path("eval") / (path.name or "model").replace(":", "-")
+    if path.is_file() and path.parent.name == "checkpoints":
+        name = f"{path.resolve().parent.parent.name}-{path.stem}"
+    else:
+        name = path.name if path.exists() else source.replace("/", "-")
+    return Path("eval") / (name or "model").replace(":", "-")
 
 
 def listing() -> str:

@@ -16,6 +16,7 @@ from mmm.data.cards import Card, find_cards, load_card
 
 from .dataset import Dataset, Given
 from .features import Frozen
+from .opening import digest
 from .outcome import Outcome
 from .suite import Suite, Task, arguments, measure, reader
 
@@ -27,9 +28,15 @@ Paths = dict[str, Path]
 
 @dataclass(frozen=True)
 class Done:
-    """A task that was run."""
+    """A task that was run.
+
+    Args:
+        task: it. paths: where its data lie. digest: of those files. outcome, seeds, seconds: what was found, and how.
+    """
 
     task: Task
+    paths: Paths
+    digest: str
     outcome: Outcome
     seeds: tuple[int, ...]
     seconds: float
@@ -71,7 +78,7 @@ def evaluate(source: str, suite: Suite, given: Mapping[str, Paths], modality: st
     if torch.cuda.is_available():
         model = model.cuda()
     caches: dict[Any, dict[Any, Any]] = {}  # keys of records say who they are in one place only
-    datasets: dict[Any, Dataset] = {}
+    datasets: dict[Any, tuple[Dataset, str]] = {}
     result = Evaluation(suite, source)
     for name, task in suite.tasks.items():
         data, start = suite.data[task.data], time.monotonic()
@@ -81,14 +88,16 @@ def evaluate(source: str, suite: Suite, given: Mapping[str, Paths], modality: st
             address = (task.data, tuple(paths.items()))
             if address not in datasets:
                 place = Given(paths, frozen.tokenizer)
-                datasets[address] = reader(data.reader)(place, **arguments(reader(data.reader), data.arguments))
+                read = reader(data.reader)(place, **arguments(reader(data.reader), data.arguments))
+                datasets[address] = read, digest(paths.values())
+            dataset, its_digest = datasets[address]
             run = measure(task.measure)
-            outcome: Outcome = run(frozen, datasets[address], suite.seeds, **arguments(run, task.arguments))
+            outcome: Outcome = run(frozen, dataset, suite.seeds, **arguments(run, task.arguments))
         except (ValueError, OSError) as error:
             result.left_out[name] = " ".join(str(error).split())
             continue
-        outcome = replace(outcome, notes=[*datasets[address].notes, *outcome.notes])
-        done = Done(task, outcome, tuple(outcome.by_seed), time.monotonic() - start)
+        outcome = replace(outcome, notes=[*dataset.notes, *outcome.notes])
+        done = Done(task, paths, its_digest, outcome, tuple(outcome.by_seed), time.monotonic() - start)
         result.done[name] = done
         log.info("%s: %s %.3f (%.1f s)", name, outcome.metric, outcome.value, done.seconds)
     return result

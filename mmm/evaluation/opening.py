@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mmm.core.errors import BadRecord
@@ -79,6 +80,18 @@ def text(path: Path | str, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadRecord(path, None, f"not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); convert it") from error
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """sha256 of files, and of the names and files of folders, as they lie there."""
+    total = hashlib.sha256()
+    for path in paths:
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            total.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as stream:
+                while block := stream.read(2**20):
+                    total.update(block)
+    return total.hexdigest()
 
 
 def _plain(name: str) -> str:

@@ -26,6 +26,9 @@ def markdown(evaluation: Evaluation) -> str:
         lines += [_row(COLUMNS), _row(["---"] * len(COLUMNS))]
         lines += [_row(_cells(name, done)) for name, done in evaluation.done.items()]
         lines.append("")
+    data = [f"- {name}: {_said(done)} (sha256 {done.digest[:12]})" for name, done in evaluation.done.items()]
+    if data:
+        lines += ["Data:", "", *data, ""]
     notes = [f"- {name}: {note}" for name, done in evaluation.done.items() for note in done.outcome.notes]
     if notes:
         lines += ["Notes:", "", *notes, ""]
@@ -48,6 +51,10 @@ def _cells(name: str, done: Done) -> list[str]:
     return [name, done.task.measure, o.metric, *figures]
 
 
+def _said(done: Done) -> str:
+    return ", ".join(f"{side} {path}".strip() for side, path in done.paths.items())
+
+
 def _row(cells: Any) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
@@ -63,6 +70,7 @@ def values(evaluation: Evaluation) -> dict[str, Any]:
     for name, done in evaluation.done.items():
         o = done.outcome
         tasks[name] = {
+            "data": {"paths": {side or "all": str(path) for side, path in done.paths.items()}, "sha256": done.digest},
             "measure": done.task.measure,
             "metric": o.metric,
             "value": _finite(o.value),

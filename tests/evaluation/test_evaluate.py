@@ -1,11 +1,16 @@
 """Whole suites on a model: what tasks share, and what they do not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 
+from mmm.evaluation.command import _folder
 from mmm.evaluation.evaluate import evaluate
+from mmm.evaluation.opening import digest
 from mmm.evaluation.suite import read
+from mmm.evaluation.table import markdown, values
 
 SUITE = """
 name: mine
@@ -43,3 +48,20 @@ def test_data_whose_files_have_the_same_names_share_no_features(run, suite, tmp_
     assert done["knn-one"].outcome.value == 1.0
     alone = evaluate(str(run), suite, {"two": given["two"]}).done
     assert done["knn-two"].outcome.value == alone["knn-two"].outcome.value < 1.0
+
+
+def test_results_say_what_they_were_measured_on(run, suite, tmp_path):
+    paths = sounds(tmp_path / "one", True)
+    result = evaluate(str(run), suite, {"one": paths})
+    assert f"- knn-one: {tmp_path / 'one'} (sha256 " in markdown(result)
+    data = values(result)["tasks"]["knn-one"]["data"]
+    assert data == {"paths": {"all": str(tmp_path / "one")}, "sha256": digest([tmp_path / "one"])}
+    (tmp_path / "one" / "a0.wav").unlink()
+    assert digest([tmp_path / "one"]) != data["sha256"]
+
+
+def test_the_folder_of_a_source_tells_it_from_others(run):
+    checkpoint = next((run / "checkpoints").glob("step-*.ckpt"))
+    assert _folder(str(run)) == run / "eval"
+    assert _folder(str(checkpoint)) == Path(f"eval/run-{checkpoint.stem}")
+    assert _folder("owner/name") == Path("eval/owner-name")
