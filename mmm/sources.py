@@ -56,10 +56,12 @@ class Source:
         Raises:
             ValueError: where its parts do not fit its recipe.
         """
-        training = instantiate(Recipe(Path(self.name).stem, self.values), Loaded)
+        cpu = torch.device("cpu")  # whatever device is the default now
+        with cpu:
+            training = instantiate(Recipe(Path(self.name).stem, self.values), Loaded)
         assert isinstance(training, Loaded)
         try:
-            with torch.random.fork_rng(devices=[]):
+            with cpu, torch.random.fork_rng(devices=[]):
                 training.restore(self.assets)
             training.load_state_dict(self.state)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:

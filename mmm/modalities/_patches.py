@@ -284,7 +284,7 @@ def _channels(values: tuple[float, ...]) -> Tensor:
 @lru_cache(maxsize=256)
 def _grid(height: int, width: int, specials: int) -> tuple[Tensor, Tensor]:
     """(positions, maskable) of a grid of patches behind its specials."""
-    places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
-    maskable = torch.ones(specials + len(places), dtype=torch.bool)
+    places = torch.cartesian_prod(torch.arange(height, device="cpu"), torch.arange(width, device="cpu"))  # kept, as above
+    maskable = torch.ones(specials + len(places), dtype=torch.bool, device="cpu")
     maskable[:specials] = False
-    return torch.cat([torch.full((specials, 2), -1), places]), maskable
+    return torch.cat([torch.full((specials, 2), -1, device="cpu"), places]), maskable

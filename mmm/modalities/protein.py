@@ -121,7 +121,7 @@ class ProteinTokenizer(Tokenizer):
         letters = [r for r in self.readable if len(r) == 1 and r != vocabulary.mask]
         self.letters = frozenset([*letters, *(r.lower() for r in letters)])
         # A random X, B or gap gives itself away: no protein of the training data holds it at a random place.
-        self.choices = torch.tensor(sorted(ids[r] for r in STANDARD if r in ids))
+        self.choices = torch.tensor(sorted(ids[r] for r in STANDARD if r in ids), device="cpu")
         self.window.room = self.max_length - len(before + after)
         if self.window.room < 1:
             raise BadRecipe(
