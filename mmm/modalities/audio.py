@@ -115,6 +115,7 @@ class Audio(Modality):
 
     def embed(self, content_R: Tensor, layout_N: Layout, hidden_N: Tensor) -> Tensor:
         """x_ND."""
+        content_R = content_R.to(self.mask.dtype)
         features_N = content_R if self.convolutions is None else self.convolutions(content_R, layout_N.runs)
         x_ND = self.project(features_N)
         x_ND = torch.where(hidden_N[:, None], self.mask.to(x_ND.dtype), x_ND)

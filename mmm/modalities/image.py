@@ -142,7 +142,7 @@ class Image(Modality):
 
     def embed(self, content_R: Tensor, layout_N: Layout, hidden_N: Tensor) -> Tensor:
         """x_ND. CLS and registers have no position besides their own vector, as in MAE."""
-        x_ND = torch.where(hidden_N[:, None], self.mask, self.project(content_R))
+        x_ND = torch.where(hidden_N[:, None], self.mask, self.project(content_R.to(self.mask.dtype)))
         position_TC = layout_N.position_TC.clamp(min=0)
         if self.position is not None:
             x_ND = x_ND + self.position(position_TC, 2)
