@@ -102,16 +102,18 @@ class TextTokenizer(Tokenizer):
         vocabulary = model.get_vocab()
         special = {role: vocabulary[token] for role, token in roles.items() if role != FRAME}
         self.cls, self.sep, self._mask = (special[role] for role in ("cls", "sep", "mask"))
+        added = {i for i, token in model.get_added_tokens_decoder().items() if token.special}
+        specials = added | set(special.values())
+        self.specials = torch.tensor(sorted(specials), device="cpu")  # whatever device is the default now
+        self._choices = torch.tensor(sorted(set(vocabulary.values()) - specials), device="cpu")
+        if len(self._choices) == 0:
+            raise BadRecipe(f"Text: the tokenizer has {len(specials)} special tokens and no other; is its vocabulary missing?")
         self.frames = frames(model, None, None) if FRAME in roles else frames(model, self.cls, self.sep)
         if self.max_length <= len(self.frames[0]):
             raise BadRecipe(
                 f"Text(max_length={self.max_length}): no room for a token beside {len(self.frames[0])} special ones"
             )
         self.window.room = self.max_length - len(self.frames[0])
-        added = {i for i, token in model.get_added_tokens_decoder().items() if token.special}
-        specials = added | set(special.values())
-        self.specials = torch.tensor(sorted(specials), device="cpu")  # whatever device is the default now
-        self._choices = torch.tensor(sorted(set(vocabulary.values()) - specials), device="cpu")
 
     def _ready(self) -> tokenizers.Tokenizer:
         if self.model is None and self.pretrained is not None:

@@ -197,6 +197,16 @@ def test_a_pretrained_tokenizer_keeps_its_own_specials(tmp_path):
         Text(pretrained=str(tmp_path / "empty")).fit([])
 
 
+def test_a_tokenizer_without_words_is_refused():
+    from tokenizers import Tokenizer, models
+
+    assets = fitted().assets()
+    model = Tokenizer(models.WordLevel({}))
+    model.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    with pytest.raises(BadRecipe, match="the tokenizer has 5 special tokens and no other"):
+        Text().restore(assets | {"tokenizer.json": model.to_str().encode()})
+
+
 def test_a_pretrained_tokenizer_neither_cuts_nor_pads_by_itself():
     text = fitted()
     model = copy.deepcopy(text.tokenizer.model)
