@@ -12,6 +12,7 @@ from pathlib import Path
 from . import plugins
 from .core.errors import BadRecipe, did_you_mean
 from .data.packages import packages, same
+from .yaml import loads
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -76,6 +77,8 @@ def _checked(name: str | None) -> str:
         raise BadRecipe(f"{name!r} is no name for a modality: lower-case words, joined by _, a letter first{hint}")
     if keyword.iskeyword(name):
         raise BadRecipe(f"{name!r} is a word of Python's own and cannot name a module; add one to it: {name}_data")
+    if [*loads(f"{name}: 1", name)] != [name]:
+        raise BadRecipe(f"YAML does not read {name!r} as a word, so no recipe could name it; add one to it: {name}_data")
     from .core.model import fault_of_name
 
     if fault := fault_of_name(name):

@@ -70,6 +70,8 @@ def test_the_package_lies_in_the_folder_itself_and_says_what_is_next(tmp_path, m
         (("modality", "2d"), "'2d' is no name"),
         (("modality", "wind__speed"), "is no name"),
         (("modality", "class"), "a word of Python's own"),
+        (("modality", "null"), "YAML does not read 'null' as a word.*null_data"),
+        (("modality", "true"), "YAML does not read 'true' as a word"),
         (("modality", "values"), "torch's modules have an attribute of that name"),
         (("modality", "text"), "there is a class Text already, of mmm-pretrain"),
     ],
