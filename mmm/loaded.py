@@ -117,7 +117,7 @@ class Loaded(Training):
             try:
                 piece = tokenizer.tokenize(_raw(record, tokenizer))
             except (AttributeError, OSError, TypeError, ValueError) as error:
-                faults[name] = str(error)
+                faults[name] = str(error).removeprefix(f"{name}: ")  # which is told below
                 continue
             if piece.cut:
                 raise ValueError(f"a record of {name!r} is longer than this model reads: cut it, or read it in stretches")

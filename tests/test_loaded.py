@@ -9,6 +9,7 @@ from PIL import Image
 from tiny import save, values, write
 
 import mmm
+from mmm.modalities._patches import _grid
 from mmm.run import run
 from mmm.samplers.ancestral import Ancestral
 
@@ -139,3 +140,30 @@ def test_masks_are_filled_in(model):
 def test_an_image_cannot_say_that_it_is_masked(model):
     with pytest.raises(ValueError, match="'image' has no way to say that a token is masked"):
         model.fill([np.zeros((8, 8), np.uint8)])
+
+
+def test_it_is_on_the_cpu_whatever_device_is_the_default(home, model):
+    """What is kept between calls, too."""
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    _grid.cache_clear()
+    with torch.device("meta"):
+        there = mmm.load(home / "out")
+        assert there.modalities["image"].tokenizer.tokenize(image).maskable.device.type == "cpu"
+    assert {p.device.type for p in there.parameters()} == {"cpu"}
+    assert there.modalities["protein"].tokenizer.choices.device.type == "cpu"
+    assert torch.equal(there.hidden([image])[0], model.hidden([image])[0])
+
+
+def test_records_of_every_kind_are_read_in_half_precision(home):
+    small = mmm.load(home / "out").bfloat16()
+    wave = np.random.default_rng(0).normal(0, 0.1, 2000).astype(np.float32)
+    hidden = small.hidden(["a row", "MKTAYIAK", np.zeros((8, 8), np.uint8), (wave, 4000)])
+    assert {h.dtype for h in hidden} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    "record", [b"no image", np.zeros((8, 8), np.int64), np.zeros((8, 8, 4), np.uint8), np.full((8, 8), 2.0)]
+)
+def test_what_is_no_image_is_called_so_once(model, record):
+    with pytest.raises(ValueError, match=r"no modality can read it: image: (an array|float)"):
+        model.hidden([record], "image")

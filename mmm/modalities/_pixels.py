@@ -105,11 +105,11 @@ def _checked(array: Any, ranged: bool = True) -> np.ndarray:
     colours = shape[0 if floating else 2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or array.size == 0 or colours not in (1, 3) or not (floating or array.dtype == np.uint8):
         raise ValueError(
-            f"image: an array of shape {shape} and dtype {array.dtype}; choices: a path, (path, row), a PIL image, "
+            f"an array of shape {shape} and dtype {array.dtype}; choices: a path, (path, row), a PIL image, "
             "uint8 (H, W) or (H, W, C), floats (H, W) or (C, H, W), where C is 1 or 3"
         )
     if floating and not (((array >= 0) & (array <= 1)) if ranged else np.isfinite(array)).all():
-        raise ValueError(f"image: float pixels lie in 0..1, these from {array.min()} to {array.max()}")
+        raise ValueError(f"float pixels lie in 0..1, these from {array.min()} to {array.max()}")
     return array
 
 
