@@ -156,7 +156,8 @@ class Pretrained:
             assert isinstance(modality, Modality)
             added = modality.extended()
             if added and name not in self.new and modality.assets() != self.source.assets.get(f"modalities/{name}"):
-                given = {n: _taller(n, t, name, added) for n, t in given.items()}
+                rows = {len(t) for n, t in given.items() if n.startswith(f"modalities.{name}.embedding")}
+                given = {n: _taller(t, added) if _of_ids(n, t, name, rows) else t for n, t in given.items()}
         for table, ours in model.by_modality().items():
             theirs = given.pop(table, None)
             if theirs is not None and theirs.shape[1:] == ours.shape[1:]:
@@ -182,13 +183,16 @@ class Pretrained:
         return "; ".join(shown) + rest + ". Leave model.modalities and model.encoder out of the recipe to take the source's"
 
 
-def _taller(name: str, table: Tensor, modality: str, added: Mapping[int, Sequence[int]]) -> Tensor:
+def _of_ids(name: str, table: Tensor, modality: str, rows: set[int]) -> bool:
+    """Whether a parameter is a table with a row an id: an embedding, or an output as long as the embedding."""
+    if name.startswith(f"modalities.{modality}.embedding"):
+        return True
+    answers = name.rpartition(".")[2] in ("weight", "bias") and ".transform" not in name
+    return name.startswith(f"heads.{modality}/") and answers and len(table) in rows
+
+
+def _taller(table: Tensor, added: Mapping[int, Sequence[int]]) -> Tensor:
     """A table with a row an id, with rows for the ids that were added: each the mean of those it was read as before."""
-    of_ids = name.startswith(f"modalities.{modality}.embedding") or (
-        name.startswith(f"heads.{modality}/") and name.rpartition(".")[2] in ("weight", "bias") and ".transform" not in name
-    )
-    if not of_ids:
-        return table
     grown = torch.cat([table, table.new_zeros(max(0, max(added) + 1 - len(table)), *table.shape[1:])])
     for i, old in added.items():
         grown[i] = table[list(old)].mean(0)
