@@ -516,8 +516,9 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fails)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as error:
         writer.save_checkpoint({"a": torch.ones(3)}, path)
+    assert error.value.filename == str(path)
     assert path.read_bytes() == good
     assert list(path.parent.iterdir()) == [path]
 

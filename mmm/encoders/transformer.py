@@ -80,6 +80,8 @@ class Transformer(Encoder):
         half: bool = False,
     ):
         super().__init__()
+        if width < 1 or heads < 1:
+            raise ValueError(f"width {width}, heads {heads}: both are 1 or more")
         if width % heads or (rotary and width // heads % 2):
             raise ValueError(f"width {width}, heads {heads}: a head needs a whole width, an even one for rotary positions")
         if not 0 <= rotary <= 3:
