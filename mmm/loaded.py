@@ -15,6 +15,7 @@ from torch import Tensor
 from .core.draw import Draw
 from .core.errors import did_you_mean
 from .core.modality import Tokenizer
+from .core.objective import Objective
 from .core.sampler import Sampler
 from .core.tokens import Piece, Sample, pack
 from .core.training import Training
@@ -22,6 +23,14 @@ from .core.view import View
 
 BUDGET = 8192
 """Tokens that are encoded at once; a longer record goes alone."""
+
+
+def learned_dropped(objective: Objective) -> bool:
+    """Whether a model was trained on hidden tokens that are left out, not on mask vectors."""
+    from .corruptions.drop import Drop
+
+    parts = [objective, *getattr(objective, "parts", {}).values()]  # those of a Sum
+    return any(isinstance(getattr(part, "corruption", None), Drop) for part in parts)
 
 
 class Loaded(Training):
@@ -90,11 +99,8 @@ class Loaded(Training):
 
     @property
     def drops(self) -> bool:
-        """Whether it was trained on hidden tokens that are left out, not on mask vectors."""
-        from .corruptions.drop import Drop
-
-        objectives = [self.objective, *getattr(self.objective, "parts", {}).values()]  # those of a Sum
-        return any(isinstance(getattr(objective, "corruption", None), Drop) for objective in objectives)
+        """See ``learned_dropped``."""
+        return learned_dropped(self.objective)
 
     def head_of(self, name: str) -> str:
         """The address of the head that answers at a modality's tokens. Raises ValueError where there is none."""

@@ -23,7 +23,7 @@ from .core.tokens import Sample, pack
 from .core.training import Training
 from .core.view import View
 from .data.module import Data
-from .loaded import Loaded
+from .loaded import learned_dropped
 from .skill import CONFIDENCE, RESAMPLINGS, gathered, scoring
 
 HEADER = ("file", "row", "record", "label", "prediction", "score")
@@ -287,7 +287,7 @@ def pseudo_log_likelihood(
     if not heads or tokenizer.choices is None:
         raise ValueError(f"this model has no head that answers with ids of {name!r}; heads: {', '.join(model.heads) or 'none'}")
     tokenizers = {n: m.tokenizer for n, m in model.modalities.items()}
-    drops = Loaded.drops.fget(training)  # of any training, loaded or not
+    drops = learned_dropped(training.objective)
     likelihoods = []
     for number, raw in enumerate(records):
         piece = tokenizer.tokenize(raw)

@@ -54,6 +54,8 @@ def test_refusals():
         ({"width": 12, "heads": 4, "rotary": 1}, "an even one"),
         ({"width": 8, "heads": 2, "rotary": 4}, "rotary 4"),
         ({"width": 8, "heads": 2, "depth": 0}, "depth 0"),
+        ({"width": 0, "heads": 2}, "width 0"),
+        ({"width": 8, "heads": 0}, "heads 0"),
     ):
         with pytest.raises(ValueError, match=message):
             Transformer(**wrong)
