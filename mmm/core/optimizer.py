@@ -23,6 +23,9 @@ class Optimizer(ABC):
         lr: peak learning rate. weight_decay: of matrices; norms, biases and single vectors have none.
         warmup: steps of linear warm-up. decay: how the rate falls after it. final: share of the peak that is left at the end.
         clip: largest norm of the whole gradient; None: no clipping.
+
+    Raises:
+        ValueError: a number that would turn steps around, make them nothing, or let the rate grow past its peak.
     """
 
     lr: float = 1e-3
@@ -31,6 +34,17 @@ class Optimizer(ABC):
     decay: Literal["linear", "cosine", "constant"] = "cosine"
     final: float = 0.0
     clip: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        for name, sound, expected in (
+            ("lr", self.lr >= 0, "a rate of 0 or more"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("warmup", self.warmup >= 0, "a number of steps, 0 or more"),
+            ("final", 0 <= self.final <= 1, "a share of lr, from 0 to 1"),
+            ("clip", self.clip is None or self.clip > 0, "a norm above 0, or null for no clipping"),
+        ):
+            if not sound:  # as for NaN, of which nothing is true
+                raise ValueError(f"model.optimizer.{name} is {getattr(self, name)}; expected {expected}")
 
     @abstractmethod
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from mmm.core.optimizer import Optimizer
-from mmm.optimizers._ranges import check_ranges
 
 
 @dataclass
@@ -23,9 +22,6 @@ class AdamW(Optimizer):
 
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from mmm.core.optimizer import Optimizer
-from mmm.optimizers._ranges import check_ranges
 
 
 @dataclass
@@ -25,9 +24,6 @@ class Lion(Optimizer):
     lr: float = 1e-4
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.99)
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         from timm.optim.lion import Lion as Library

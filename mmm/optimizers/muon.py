@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from mmm.core.optimizer import Optimizer
-from mmm.optimizers._ranges import check_ranges
 
 
 @dataclass
@@ -27,9 +26,6 @@ class Muon(Optimizer):
     momentum: float = 0.95
     nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.95)
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         from timm.optim.muon import Muon as Library
