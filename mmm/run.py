@@ -128,8 +128,11 @@ def _claim(folder: Path, recipe: Recipe, resume: bool, first: bool) -> str | Non
     if first:
         check_free(folder, resume)
     checkpoint = newest(folder)
-    if first and checkpoint is None and any(folder.iterdir()):
-        _clear(folder)
+    if first and checkpoint is None:
+        if resume:
+            log.warning("%s: there is no checkpoint to go on from; the run begins at its first step", folder)
+        if any(folder.iterdir()):
+            _clear(folder)
     if resume and checkpoint:
         checkpoint = _to_go_on_from(folder, recipe.values["trainer"]["max_steps"])
     if first and checkpoint:
@@ -206,8 +209,6 @@ def _clear(folder: Path) -> None:
     strange += [f"checkpoints/{p.name}" for p in folder.glob("checkpoints/*") if not p.name.startswith("step-")]
     if strange:
         raise BadRecipe(f"{folder} holds {', '.join(strange)} and no checkpoint of a run; name another folder with --run_dir")
-    if losses_in(folder):
-        log.warning("%s: a run ended there before its first checkpoint; it begins anew", folder)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -278,10 +278,11 @@ def test_more_steps_for_a_finished_run(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_resuming_what_never_began_begins_it(recipe, tmp_path, there):
+def test_resuming_what_never_began_begins_it(recipe, tmp_path, there, caplog):
     if there:
         (tmp_path / "out").mkdir()
     folder = run(recipe, run_dir=str(tmp_path / "out"), resume=True)
+    assert caplog.text.count("there is no checkpoint to go on from") == 1
     assert same(folder, run(recipe, run_dir=str(tmp_path / "other")))
 
 
