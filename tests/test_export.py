@@ -228,6 +228,7 @@ def test_what_fits_loads_without_this_package(home, tmp_path):
         told = export(home / ("vit" if name == "timm" else name), to, tmp_path / name)
         kind = {"bert": "BertForMaskedLM", "lora": "BertForMaskedLM", "vit": "ViTForMasked", "timm": "vit_base"}[name]
         assert told[0].startswith(kind), told
+        assert any("cut one pixel beside" in line for line in told) == (name == "vit"), told
         assert suffixes(tmp_path / name) <= {".safetensors", ".json", ".md", ".txt"}
     subprocess.run([sys.executable, "-c", WITHOUT_US, str(tmp_path), *TEXTS], check=True, capture_output=True, timeout=200)
     with np.load(tmp_path / "answers.npz") as answers:

@@ -30,6 +30,10 @@ BESIDE = (
     "vocab.txt",
 )
 """Files of tokenizers and processors: data, no code."""
+NEAR = (
+    "its image processor comes near to what is done here: pixels differ by up to 1/255 of their range, and of images that are no "
+    "square one in four is cut one pixel beside; where that matters, give it images of the model's own size"
+)
 
 
 def write(source: Source, folder: Path) -> Written:
@@ -59,8 +63,17 @@ def _known(found: Fit, folder: Path) -> Written:
     told = [
         f"{found.kind} of transformers; read back, largest difference to the model here {worst:.1e}",
         *([f"without {', '.join(found.left)}: it has no place for them"] if found.left else []),
+        *([NEAR] if not found.untouched and _reads_its_own_way(found.training, folder) else []),
     ]
     return Written("transformers", _usage(again.model, folder), told, found.training, [again.config["model_type"]])
+
+
+def _reads_its_own_way(training: Any, folder: Path) -> bool:
+    """Whether a processor of the library stands for a preparation of images that is ours, or timm's."""
+    if not (folder / "preprocessor_config.json").is_file() or "image" not in training.modalities:
+        return False
+    processor = training.modalities["image"].tokenizer.processor
+    return processor is None or processor.file != "preprocessor_config.json"
 
 
 def _usage(model: Any, folder: Path) -> str:
