@@ -31,8 +31,8 @@ BESIDE = (
 )
 """Files of tokenizers and processors: data, no code."""
 NEAR = (
-    "its image processor comes near to what is done here: pixels differ by up to 1/255 of their range, and of images that are no "
-    "square one in four is cut one pixel beside; where that matters, give it images of the model's own size"
+    "its image processor comes near to what is done here: pixels differ by up to 1/255 of their range, and of images that are "
+    "no square one in four is cut one pixel beside; where that matters, give it images of the model's own size"
 )
 
 
