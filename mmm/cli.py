@@ -210,7 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mmm: error: {printable(_sentence(error))}", file=sys.stderr)
         return DATA if isinstance(error, BadRecord) else USER
     except KeyboardInterrupt:
-        print("mmm: interrupted", file=sys.stderr)
+        hint = "; the same command with --resume goes on with it" if args.command in ("run", "grow") else ""
+        print(f"mmm: interrupted{hint}", file=sys.stderr)
         return 130
 
 

@@ -184,7 +184,7 @@ def test_what_lightning_refuses_in_a_run_is_one_sentence(recipe, monkeypatch):
 def test_an_interruption_ends_with_130(recipe, monkeypatch):
     monkeypatch.setattr("mmm.run.run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     done = mmm("run", recipe)
-    assert (done.status, done.err) == (130, "mmm: interrupted\n")
+    assert (done.status, done.err) == (130, "mmm: interrupted; the same command with --resume goes on with it\n")
 
 
 def test_a_reader_that_stops_reading_is_no_error():
