@@ -106,12 +106,12 @@ class Checkpoints(Checkpoint):
 
 def by_step(folder: Path) -> list[Path]:
     """A run's checkpoints, the latest last; files of other names are passed over."""
-    return sorted((path for path in folder.glob("step-*.ckpt") if path.stem[5:].isdecimal()), key=step_of)
+    return sorted((path for path in folder.glob("step-*.ckpt") if path.stem.removeprefix("step-").isdecimal()), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
     """The step after which one of ``by_step`` was saved."""
-    return int(checkpoint.stem[5:])
+    return int(checkpoint.stem.removeprefix("step-"))
 
 
 def load_checkpoint(path: Any, map_location: Any = "cpu") -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _claim(folder: Path, recipe: Recipe, resume: bool, first: bool) -> str | Non
     from .sources import assets_of
 
     if first:
-        check_free(folder, resume)
+        check_free(folder, resume)  # once more: before the lock, another run may have begun there
     checkpoint = newest(folder)
     if first and checkpoint is None:
         if resume:
@@ -214,8 +214,8 @@ def _clear(folder: Path) -> None:
 
 
 def _same_recipe(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on with another model, other data or another seed. Where the files lie, and who reads them, is free: what
-    the run has read of them is compared when they are read."""
+    """Refuse to go on with another model, other data or another seed. Where files lie, and who reads them, is free: training
+    records are compared when they are read, and a test set takes no part in a step."""
     from .precision import TRUE
 
     precisions = [(values.get("trainer") or {}).get("precision") for values in (before, now)]

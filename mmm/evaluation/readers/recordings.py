@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -46,7 +46,7 @@ def read(given: Given, pattern: str, test: dict[str, str] | None = None) -> Data
     if not sounds:
         raise BadRecord(given.whole, None, f"no sound file in it has a name like {pattern!r}")
     # Whole names, less the folders that all share: the same in a folder and in the archive of it.
-    shared = os.path.commonpath([name.parent for name, *_ in sounds])
+    shared = posixpath.commonpath([name.parent for name, *_ in sounds])
     examples = [Example((raw,), name.relative_to(shared).as_posix(), found["label"], held) for name, raw, found, held in sounds]
     return Dataset(examples, [f"{others} sound files have other names: left out"] if others else [])
 
